@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door.  `make help` lists what there is.
+
+BUILD ?= build
+PREFIX ?= /usr
+DESTDIR ?=
+CC ?= cc
+# SANITIZE=1: AddressSanitizer and UndefinedBehaviorSanitizer in every program but the guest's.
+SANITIZE ?=
+# STRICT=1: a test that is skipped has failed.
+STRICT ?=
+
+ifneq ($(SANITIZE),)
+BUILD := build-sanitize
+MESON_OPTIONS := -Db_sanitize=address,undefined -Db_lundef=false
+endif
+
+NINJA = ninja -C $(BUILD)
+
+.PHONY: all
+all: programs kernel ## build everything: programs, initramfs, guest kernel
+
+.PHONY: help
+help: ## show this
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+.PHONY: setup-build
+setup-build:
+	@scripts/setup scripts/packages-build.txt
+
+.PHONY: setup-run
+setup-run:
+	@scripts/setup scripts/packages-run.txt
+
+.PHONY: setup-check
+setup-check: setup-run
+	@scripts/setup scripts/packages-check.txt
+
+$(BUILD)/build.ninja: | setup-build
+	meson setup $(BUILD) --prefix $(PREFIX) $(MESON_OPTIONS)
+
+.PHONY: programs
+programs: setup-build $(BUILD)/build.ninja ## build the programs and the initramfs
+	@$(NINJA) --quiet
+
+.PHONY: kernel
+kernel: ## build the guest kernel (cached outside the tree)
+	@scripts/setup guest/kernel/packages.txt
+	@mkdir -p $(BUILD)
+	@guest/kernel/build --out $(BUILD)/vmlinux >/dev/null
+
+.PHONY: demo
+demo: setup-check all ## a real container behind its own guest kernel
+	@demo/run $(BUILD)
+
+.PHONY: check
+check: setup-check all ## all tests
+	@STRICT=$(STRICT) tests/run $(BUILD)
+
+.PHONY: check-unit
+check-unit: setup-check programs ## the quick tests: no guest
+	@STRICT=$(STRICT) tests/run $(BUILD) unit
+
+.PHONY: check-sanitize
+check-sanitize: ## all tests with ASan and UBSan
+	@$(MAKE) --no-print-directory check SANITIZE=1
+
+.PHONY: fuzz
+fuzz: setup-check setup-build ## fuzz the parsers, FUZZ_SECONDS (60) each
+	@tests/fuzz/run
+
+.PHONY: bench-start
+bench-start: setup-check all ## time of a start against bare QEMU
+	@bench/start/run $(BUILD)
+
+.PHONY: install
+install: all ## install to $(DESTDIR)$(PREFIX)
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --quiet
+	install -D -m 0644 $(BUILD)/vmlinux $(DESTDIR)$(PREFIX)/share/caisson/vmlinux
+
+.PHONY: fmt
+fmt: ## format the C sources
+	@scripts/setup scripts/packages-fmt.txt
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+.PHONY: fmt-check
+fmt-check:
+	@scripts/setup scripts/packages-fmt.txt
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+.PHONY: clean
+clean: ## remove the build directories (not the caches)
+	rm -rf build build-*

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/hooks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/json.h"
+#include "runtime/ocistate.h"
+
+static const char *const kinds[HOOK_KINDS] = {
+	[HOOK_PRESTART] = "prestart",
+	[HOOK_CREATE_RUNTIME] = "createRuntime",
+	[HOOK_CREATE_CONTAINER] = "createContainer",
+	[HOOK_START_CONTAINER] = "startContainer",
+	[HOOK_POSTSTART] = "poststart",
+	[HOOK_POSTSTOP] = "poststop",
+};
+
+/* A list of strings as execve(2) wants it. */
+static char **vector(const struct strv *v, const char *otherwise)
+{
+	char **out = calloc((size_t)v->n + 2, sizeof(char *));
+
+	for (uint32_t i = 0; out && i < v->n; i++)
+		out[i] = v->v[i];
+	if (out && !v->n)
+		out[0] = (char *)otherwise;
+	return out;
+}
+
+static int open_stdin(const struct state *s, struct error *err)
+{
+	_cleanup_json_ struct json_object *j = ocistate_json(s);
+	const char *text = json_object_to_json_string(j);
+	_cleanup_close_ int fd = memfd_create("caisson-state", MFD_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ||
+	    lseek(fd, 0, SEEK_SET) < 0)
+		return error_errno(err, "make the hook's input");
+	return steal_fd(&fd);
+}
+
+__attribute__((noreturn)) static void exec_hook(const struct config_hook *h, int input)
+{
+	char **args = vector(&h->args, h->path), **env = vector(&h->env, NULL);
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	setpgid(0, 0);
+	if (dup2(input, 0) == 0 && args && env)
+		execve(h->path, args, env);
+	_exit(errno == ENOENT ? 127 : 126);
+}
+
+static int run_one(const struct config_hook *h, const struct state *s, struct error *err)
+{
+	_cleanup_close_ int input = open_stdin(s, err), pidfd = -1;
+	struct pollfd pfd = {.events = POLLIN};
+	int status;
+	pid_t pid;
+
+	if (input < 0)
+		return input;
+	if (access(h->path, X_OK) < 0)
+		return error_errno(err, "'%s'", h->path);
+	pid = fork();
+	if (pid < 0)
+		return error_errno(err, "fork");
+	if (pid == 0)
+		exec_hook(h, input);
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	pfd.fd = pidfd;
+	if (h->timeout_s && pidfd >= 0 && poll(&pfd, 1, h->timeout_s * 1000) == 0) {
+		kill(-pid, SIGKILL);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return error_set(err, ETIMEDOUT, "'%s' took longer than %d s", h->path,
+				 h->timeout_s);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return error_errno(err, "wait for '%s'", h->path);
+	if (WIFSIGNALED(status))
+		return error_set(err, ECHILD, "'%s' was killed by signal %d", h->path,
+				 WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		return error_set(err, ECHILD, "'%s' ended with status %d", h->path,
+				 WEXITSTATUS(status));
+	return 0;
+}
+
+int hooks_run(const struct config *c, enum config_hook_kind kind, const struct state *s,
+	      struct error *err)
+{
+	for (uint32_t i = 0; i < c->hooks[kind].n; i++)
+		if (run_one(&c->hooks[kind].v[i], s, err) < 0)
+			return error_wrap(err, "hook %s[%u]", kinds[kind], i);
+	return 0;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OCI hooks (runtime-spec config.md, "POSIX-platform Hooks"): programs on the host, run one after
+ * the other with the container's state on standard input.
+ */
+#ifndef CAISSON_RUNTIME_HOOKS_H
+#define CAISSON_RUNTIME_HOOKS_H
+
+#include "lib/error.h"
+#include "runtime/config.h"
+#include "runtime/state.h"
+
+/* Stops at the first that fails (not started, non-zero status, timeout: it is killed).  0 or
+ * -errno with a sentence. */
+int hooks_run(const struct config *c, enum config_hook_kind kind, const struct state *s,
+	      struct error *err);
+
+#endif

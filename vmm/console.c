@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/console.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int console_read(struct console *c)
+{
+	size_t at = c->written % CONSOLE_SIZE;
+	ssize_t n = recv(c->fd, c->ring + at, CONSOLE_SIZE - at, MSG_DONTWAIT);
+
+	if (n > 0)
+		c->written += (size_t)n;
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ? -1 : 0;
+}
+
+/* The ring in order; `flat` has room for CONSOLE_SIZE + 1. */
+static void flatten(const struct console *c, char *flat)
+{
+	size_t n = c->written < CONSOLE_SIZE ? c->written : CONSOLE_SIZE;
+
+	for (size_t i = 0; i < n; i++) {
+		char ch = c->ring[(c->written - n + i) % CONSOLE_SIZE];
+
+		flat[i] = ch == '\n' || isprint((unsigned char)ch) ? ch : ' ';
+	}
+	flat[n] = 0;
+}
+
+void console_reason(const struct console *c, char *buf, size_t size)
+{
+	char flat[CONSOLE_SIZE + 1], *line, *panic;
+
+	flatten(c, flat);
+	panic = strstr(flat, "Kernel panic");
+	while (*flat && strchr("\n ", flat[strlen(flat) - 1]))
+		flat[strlen(flat) - 1] = 0;
+	line = strrchr(flat, '\n');
+	line = panic ? panic : line ? line + 1 : flat;
+	line[strcspn(line, "\n")] = 0;
+	snprintf(buf, size, "%s", line);
+}
+
+void console_dump(const struct console *c, int fd)
+{
+	char flat[CONSOLE_SIZE + 1];
+
+	flatten(c, flat);
+	if (write(fd, flat, strlen(flat)) < 0)
+		return; /* the log is a help, never a reason to fail */
+}

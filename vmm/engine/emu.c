@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/engine/emu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/timeline.h"
+#include "vmm/engine/engine.h"
+#include "vmm/jail.h"
+
+#define QEMU "/usr/bin/qemu-system-x86_64"
+
+/*
+ * The kernel's command line on this machine.
+ * reboot=t     a triple fault is the quickest way out; QEMU ends at it (-no-reboot)
+ * panic=-1     a panic is one too, at once
+ * tsc=reliable, no_timer_check   TCG's clocks are good and slow to be calibrated
+ * 8250.nr_uarts=0  there is no UART to look for
+ */
+#define KERNEL_CMDLINE                                                                             \
+	"quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check 8250.nr_uarts=0 "        \
+	"random.trust_cpu=on cgroup_no_v1=all mitigations=auto"
+
+struct guest {
+	pid_t pid;
+	int pidfd;
+	int agent_fd, console_fd;
+	int stderr_fd; /* QEMU's own words, for the sentence when it fails */
+};
+
+/* QEMU's argument list, built piece by piece. */
+struct argv {
+	char *v[128];
+	unsigned int n;
+	bool full;
+};
+
+static void arg(struct argv *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void arg(struct argv *a, const char *fmt, ...)
+{
+	va_list ap;
+	char *s;
+
+	va_start(ap, fmt);
+	if (a->n + 1 >= ARRAY_SIZE(a->v) || vasprintf(&s, fmt, ap) < 0)
+		a->full = true;
+	else
+		a->v[a->n++] = s;
+	va_end(ap);
+}
+
+static void argv_done(struct argv *a)
+{
+	for (unsigned int i = 0; i < a->n; i++)
+		free(a->v[i]);
+	a->n = 0;
+}
+
+#define _cleanup_argv_ _cleanup_(argv_done)
+
+static int emu_probe(struct error *err)
+{
+	if (access(QEMU, X_OK) < 0)
+		return error_errno(err, "'%s' (Debian package qemu-system-x86)", QEMU);
+	return 0;
+}
+
+static void add_machine(struct argv *a, const struct machine *m)
+{
+	arg(a, "%s", QEMU);
+	arg(a, "-name"), arg(a, "caisson");
+	arg(a, "-nodefaults");
+	arg(a, "-no-user-config");
+	arg(a, "-display"), arg(a, "none");
+	arg(a, "-no-reboot");
+	arg(a, "-monitor"), arg(a, "none");
+	arg(a, "-M"), arg(a, "microvm,x-option-roms=off,rtc=off,isa-serial=off,acpi=off,"
+			     "usb=off,pcie=off,graphics=off");
+	arg(a, "-accel"), arg(a, "tcg,thread=multi,tb-size=128");
+	arg(a, "-cpu"), arg(a, "max");
+	arg(a, "-smp"), arg(a, "%u", m->vcpus);
+	arg(a, "-m"), arg(a, "%" PRIu64 "M", m->memory >> 20);
+	arg(a, "-kernel"), arg(a, "/kernel");
+	arg(a, "-initrd"), arg(a, "/initrd");
+	arg(a, "-append"), arg(a, "%s %s", KERNEL_CMDLINE, m->cmdline);
+	arg(a, "-sandbox"), arg(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
+				   "resourcecontrol=deny");
+}
+
+static void add_channels(struct argv *a, int agent, int console)
+{
+	arg(a, "-device"), arg(a, "virtio-serial-device,max_ports=3");
+	arg(a, "-chardev"), arg(a, "socket,id=console,fd=%d", console);
+	arg(a, "-device"), arg(a, "virtconsole,chardev=console,nr=0");
+	arg(a, "-chardev"), arg(a, "socket,id=agent,fd=%d", agent);
+	arg(a, "-device"), arg(a, "virtserialport,chardev=agent,name=caisson.agent,nr=1");
+	arg(a, "-object"), arg(a, "rng-random,id=rng,filename=/dev/urandom");
+	arg(a, "-device"), arg(a, "virtio-rng-device,rng=rng,max-bytes=4096,period=1000");
+}
+
+static void add_devices(struct argv *a, const struct machine *m)
+{
+	for (uint32_t i = 0; i < m->disks_n; i++) {
+		const struct machine_disk *d = &m->disks[i];
+
+		arg(a, "-add-fd"), arg(a, "fd=%d,set=%u", d->fd, i);
+		arg(a, "-blockdev"), arg(a, "driver=file,node-name=disk%u,filename=/dev/fdset/%u,"
+					    "read-only=%s,locking=off%s",
+					 i, i, d->readonly ? "on" : "off",
+					 d->readonly ? "" : ",discard=unmap");
+		arg(a, "-device"), arg(a, "virtio-blk-device,drive=disk%u,serial=%s", i, d->serial);
+	}
+	for (uint32_t i = 0; i < m->nics_n; i++) {
+		const struct machine_nic *n = &m->nics[i];
+
+		arg(a, "-netdev"), arg(a, "tap,id=net%u,fd=%d", i, n->tap_fd);
+		arg(a, "-device"), arg(a, "virtio-net-device,netdev=net%u,host_mtu=%u,"
+					  "mac=%02x:%02x:%02x:%02x:%02x:%02x",
+				       i, n->mtu, n->mac[0], n->mac[1], n->mac[2], n->mac[3],
+				       n->mac[4], n->mac[5]);
+	}
+	if (m->shares_n) {
+		arg(a, "-fsdev"), arg(a, "local,id=shares,path=/shares,security_model=passthrough,"
+					 "multidevs=remap");
+		arg(a, "-device"), arg(a, "virtio-9p-device,fsdev=shares,mount_tag=%s",
+				       SPEC_SHARES_TAG);
+	}
+}
+
+/* A descriptor QEMU inherits: at 100 and above, so that it meets no other. */
+static int inherit(int fd, struct error *err)
+{
+	int copy = fcntl(fd, F_DUPFD, 100);
+
+	if (copy < 0)
+		return error_errno(err, "duplicate a descriptor for QEMU");
+	return copy;
+}
+
+/* Tells QEMU's share of the machine by the descriptors' new numbers. */
+static int inherit_all(struct machine *m, int *agent, int *console, struct error *err)
+{
+	*agent = inherit(*agent, err);
+	*console = inherit(*console, err);
+	if (*agent < 0 || *console < 0)
+		return -err->code;
+	for (uint32_t i = 0; i < m->disks_n; i++)
+		if ((m->disks[i].fd = inherit(m->disks[i].fd, err)) < 0)
+			return -err->code;
+	for (uint32_t i = 0; i < m->nics_n; i++)
+		if ((m->nics[i].tap_fd = inherit(m->nics[i].tap_fd, err)) < 0)
+			return -err->code;
+	return 0;
+}
+
+struct child {
+	struct machine m;
+	int agent, console, stderr_fd, error_fd;
+	uid_t uid;
+	pid_t parent;
+};
+
+static int child_prepare(struct child *c, struct argv *a, struct error *err)
+{
+	const struct jail_bind binds[] = {
+		{"/usr", "/usr", false, false},
+		{"/lib", "/lib", true, false},
+		{"/lib64", "/lib64", true, false},
+		{"/dev/null", "/dev/null", false, true},
+		{"/dev/urandom", "/dev/urandom", false, true},
+		{c->m.kernel, "/kernel", false, false},
+		{c->m.initrd, "/initrd", false, false},
+	};
+	const struct jail jail = {
+		.dir = c->m.jail_dir,
+		.binds = binds,
+		.binds_n = ARRAY_SIZE(binds),
+		.shares = c->m.shares,
+		.shares_n = c->m.shares_n,
+		.uid = c->uid,
+		.file_capabilities = c->m.shares_n > 0,
+	};
+	const struct rlimit no_core = {0, 0};
+	int null;
+
+	if (inherit_all(&c->m, &c->agent, &c->console, err) < 0)
+		return -err->code;
+	null = open("/dev/null", O_RDONLY);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(c->stderr_fd, 1) < 0 || dup2(c->stderr_fd, 2) < 0)
+		return error_errno(err, "set up descriptors");
+	/* Everything below 100 but standard descriptors and the one that reports errors. */
+	for (int fd = 3; fd < 100; fd++)
+		if (fd != c->error_fd)
+			close(fd);
+	add_machine(a, &c->m);
+	add_channels(a, c->agent, c->console);
+	add_devices(a, &c->m);
+	if (a->full)
+		return error_set(err, E2BIG, "too many devices for QEMU's command line");
+	a->v[a->n] = NULL;
+	setrlimit(RLIMIT_CORE, &no_core);
+	if (jail_enter(&jail, err) < 0)
+		return -err->code;
+	/* After the change of user, which clears it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return error_errno(err, "set the parent death signal");
+	return 0;
+}
+
+__attribute__((noreturn)) static void child_main(struct child *c)
+{
+	_cleanup_argv_ struct argv a = {.n = 0};
+	char *env[] = {"PATH=/usr/bin", "HOME=/", "TMPDIR=/dev", NULL};
+	struct error err = {0};
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (child_prepare(c, &a, &err) == 0) {
+		execve(QEMU, a.v, env);
+		error_errno(&err, "run '%s'", QEMU);
+	}
+	if (write(c->error_fd, &err, sizeof(err)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+static pid_t clone_jailed(int *ret_pidfd)
+{
+	struct clone_args args = {
+		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET |
+			 CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+		.exit_signal = SIGCHLD,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static void emu_kill(struct guest *g)
+{
+	if (g->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, g->pidfd, SIGKILL, NULL, 0);
+}
+
+static void emu_done(struct guest *g)
+{
+	if (!g)
+		return;
+	if (g->pid > 0) {
+		emu_kill(g);
+		while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	cleanup_close(&g->pidfd);
+	cleanup_close(&g->agent_fd);
+	cleanup_close(&g->console_fd);
+	cleanup_close(&g->stderr_fd);
+	free(g);
+}
+
+static void cleanup_guest(struct guest **g)
+{
+	emu_done(*g);
+}
+
+static int channel(int *ret_ours, int *ret_theirs, struct error *err)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return error_errno(err, "socketpair");
+	*ret_ours = sv[0];
+	*ret_theirs = sv[1];
+	if (fcntl(sv[0], F_SETFL, O_NONBLOCK) < 0)
+		return error_errno(err, "set a socket non-blocking");
+	return 0;
+}
+
+static int emu_start(const struct machine *m, struct guest **ret, struct error *err)
+{
+	_cleanup_(cleanup_guest) struct guest *g = calloc(1, sizeof(*g));
+	_cleanup_close_ int agent = -1, console = -1, stderr_fd = -1, error_rd = -1, error_wr = -1;
+	struct child c = {.m = *m, .uid = jail_uid(getpid()), .parent = getpid()};
+	struct error child_err;
+	int sv[2];
+
+	if (!g)
+		return error_set(err, ENOMEM, "out of memory");
+	g->pidfd = g->agent_fd = g->console_fd = g->stderr_fd = -1;
+	if (channel(&g->agent_fd, &agent, err) < 0 || channel(&g->console_fd, &console, err) < 0 ||
+	    channel(&g->stderr_fd, &stderr_fd, err) < 0)
+		return -err->code;
+	if (pipe2(sv, O_CLOEXEC) < 0)
+		return error_errno(err, "pipe");
+	error_rd = sv[0];
+	error_wr = sv[1];
+	c.agent = agent;
+	c.console = console;
+	c.stderr_fd = stderr_fd;
+	c.error_fd = error_wr;
+	g->pid = clone_jailed(&g->pidfd);
+	if (g->pid < 0)
+		return error_errno(err, "start a process for QEMU");
+	if (g->pid == 0)
+		child_main(&c);
+	close(steal_fd(&error_wr));
+	/* End of file: execve worked. */
+	if (read(error_rd, &child_err, sizeof(child_err)) == (ssize_t)sizeof(child_err)) {
+		*err = child_err;
+		return error_wrap(err, "engine emu");
+	}
+	timeline_mark("engine");
+	*ret = steal_ptr(&g);
+	return 0;
+}
+
+static int emu_agent_fd(const struct guest *g)
+{
+	return g->agent_fd;
+}
+
+static int emu_console_fd(const struct guest *g)
+{
+	return g->console_fd;
+}
+
+static int emu_exit_fd(const struct guest *g)
+{
+	return g->pidfd;
+}
+
+/* The last line QEMU wrote, without its newline; it is QEMU's word, not the guest's. */
+static void last_words(const struct guest *g, char *buf, size_t size)
+{
+	ssize_t n = recv(g->stderr_fd, buf, size - 1, MSG_DONTWAIT);
+	char *line;
+
+	buf[n > 0 ? n : 0] = 0;
+	while (*buf && buf[strlen(buf) - 1] == '\n')
+		buf[strlen(buf) - 1] = 0;
+	line = strrchr(buf, '\n');
+	if (line)
+		memmove(buf, line + 1, strlen(line + 1) + 1);
+}
+
+static int emu_wait(struct guest *g, struct error *err)
+{
+	char words[768];
+	int status = 0;
+
+	while (waitpid(g->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return error_errno(err, "wait for QEMU");
+	g->pid = 0;
+	last_words(g, words, sizeof(words));
+	if (WIFSIGNALED(status))
+		return error_set(err, ECHILD, "QEMU was killed by signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		return error_set(err, ECHILD, "QEMU ended with status %d: %s", WEXITSTATUS(status),
+				 words[0] ? words : "it did not say why");
+	return 0;
+}
+
+const struct engine_ops engine_emu = {
+	.name = "emu",
+	.summary = "software emulation (QEMU TCG): runs anywhere, slowly",
+	.probe = emu_probe,
+	.start = emu_start,
+	.agent_fd = emu_agent_fd,
+	.console_fd = emu_console_fd,
+	.exit_fd = emu_exit_fd,
+	.wait = emu_wait,
+	.kill = emu_kill,
+	.done = emu_done,
+};

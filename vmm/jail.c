@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/mount.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+
+/*
+ * What QEMU's 9p server needs to act for every owner in the guest, and why:
+ * CHOWN      gives a new file to the guest's user
+ * DAC_OVERRIDE, DAC_READ_SEARCH   the guest's kernel has checked the mode bits already
+ * FOWNER     chmod, utimes and O_NOATIME on files of other owners
+ * FSETID     keeps set-group-ID bits that the guest's kernel decided to keep
+ * There is no MKNOD: a device node in a shared directory would be one on the host.
+ */
+static const uint64_t file_caps = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE |
+				  1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER |
+				  1ull << CAP_FSETID;
+
+uid_t jail_uid(pid_t pid)
+{
+	return 0x70000000u + (uid_t)pid;
+}
+
+static int attach(const char *host, const char *where, unsigned long flags, uint64_t attrs,
+		  struct error *err)
+{
+	struct mount_attr attr = {.attr_set = attrs};
+
+	if (mount(host, where, NULL, MS_BIND | flags, NULL) < 0)
+		return error_errno(err, "bind '%s'", host);
+	/* The whole tree at once: a read-only share stays so in its sub-mounts. */
+	if (syscall(SYS_mount_setattr, AT_FDCWD, where, AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return error_errno(err, "set attributes of '%s'", host);
+	return 0;
+}
+
+/* An empty file or directory to bind on. */
+static int make_point(const char *path, bool dir, struct error *err)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (dir) {
+		if (mkdir(path, 0755) < 0)
+			return error_errno(err, "mkdir '%s'", path);
+		return 0;
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return error_errno(err, "create '%s'", path);
+	return 0;
+}
+
+static int add_bind(const struct jail *j, const struct jail_bind *b, struct error *err)
+{
+	uint64_t attrs = MOUNT_ATTR_NOSUID;
+	char where[4096], target[4096];
+	struct stat st;
+	ssize_t n;
+
+	snprintf(where, sizeof(where), "%s%s", j->dir, b->name);
+	if (lstat(b->host, &st) < 0) {
+		if (b->optional && errno == ENOENT)
+			return 0;
+		return error_errno(err, "'%s'", b->host);
+	}
+	/* /lib -> usr/lib and the like: the link is all that is needed. */
+	if (S_ISLNK(st.st_mode) && strcmp(b->host, b->name) == 0) {
+		n = readlink(b->host, target, sizeof(target) - 1);
+		if (n < 0)
+			return error_errno(err, "readlink '%s'", b->host);
+		target[n] = 0;
+		if (symlink(target, where) < 0)
+			return error_errno(err, "symlink '%s'", where);
+		return 0;
+	}
+	if (stat(b->host, &st) < 0)
+		return error_errno(err, "'%s'", b->host);
+	if (make_point(where, S_ISDIR(st.st_mode), err) < 0)
+		return -err->code;
+	if (!b->writable)
+		attrs |= MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV;
+	return attach(b->host, where, 0, attrs, err);
+}
+
+static int add_share(const struct jail *j, unsigned int i, struct error *err)
+{
+	const struct machine_share *s = &j->shares[i];
+	uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+	char where[4096];
+
+	snprintf(where, sizeof(where), "%s/shares/%u", j->dir, i);
+	if (make_point(where, s->is_dir, err) < 0)
+		return -err->code;
+	if (s->readonly)
+		attrs |= MOUNT_ATTR_RDONLY;
+	return attach(s->source, where, s->recursive ? MS_REC : 0, attrs, err);
+}
+
+static int build_root(const struct jail *j, struct error *err)
+{
+	char path[4096];
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return error_errno(err, "make mounts private");
+	if (mount("tmpfs", j->dir, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=1m") < 0)
+		return error_errno(err, "mount tmpfs on '%s'", j->dir);
+	snprintf(path, sizeof(path), "%s/dev", j->dir);
+	if (mkdir(path, 0755) < 0)
+		return error_errno(err, "mkdir '%s'", path);
+	snprintf(path, sizeof(path), "%s/shares", j->dir);
+	if (mkdir(path, 0755) < 0)
+		return error_errno(err, "mkdir '%s'", path);
+	for (unsigned int i = 0; i < j->binds_n; i++)
+		if (add_bind(j, &j->binds[i], err) < 0)
+			return -err->code;
+	for (unsigned int i = 0; i < j->shares_n; i++)
+		if (add_share(j, i, err) < 0)
+			return error_wrap(err, "share %u", i);
+	if (mount(NULL, j->dir, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL) < 0)
+		return error_errno(err, "make '%s' read-only", j->dir);
+	/* pivot_root(2) with both arguments the same: the old root ends up on top of the new one,
+	 * and is taken off. */
+	if (chdir(j->dir) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return error_errno(err, "change the root to '%s'", j->dir);
+	return 0;
+}
+
+static int set_caps(uint64_t caps, struct error *err)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {
+		{.effective = (uint32_t)caps, .permitted = (uint32_t)caps,
+		 .inheritable = (uint32_t)caps},
+		{.effective = (uint32_t)(caps >> 32), .permitted = (uint32_t)(caps >> 32),
+		 .inheritable = (uint32_t)(caps >> 32)},
+	};
+
+	if (syscall(SYS_capset, &head, data) < 0)
+		return error_errno(err, "set capabilities");
+	for (unsigned int c = 0; c < 64; c++)
+		if (caps >> c & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0) < 0)
+			return error_errno(err, "raise ambient capability %u", c);
+	return 0;
+}
+
+static int drop(const struct jail *j, struct error *err)
+{
+	uint64_t caps = j->file_capabilities ? file_caps : 0;
+
+	for (unsigned int c = 0; c < 64; c++)
+		if (!(caps >> c & 1) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
+			return error_errno(err, "drop capability %u", c);
+	if (prctl(PR_SET_KEEPCAPS, caps != 0, 0, 0, 0) < 0)
+		return error_errno(err, "keep capabilities");
+	if (setgroups(0, NULL) < 0 || setresgid(j->uid, j->uid, j->uid) < 0 ||
+	    setresuid(j->uid, j->uid, j->uid) < 0)
+		return error_errno(err, "become user %u", j->uid);
+	if (set_caps(caps, err) < 0)
+		return -err->code;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_errno(err, "set no_new_privs");
+	return 0;
+}
+
+int jail_enter(const struct jail *j, struct error *err)
+{
+	if (build_root(j, err) < 0 || drop(j, err) < 0)
+		return error_wrap(err, "jail");
+	return 0;
+}

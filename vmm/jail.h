@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The jail: what a process of the sandbox can still see and do on the host.
+ *
+ * Its root is an empty read-only tmpfs in a mount namespace of its own, with only
+ * what is named here bound into it; its user id is one that no other process on the
+ * machine has while it lives; no capability (but those that serving host
+ * directories takes, if there are any), no_new_privs, and it dies with its parent.
+ */
+#ifndef CAISSON_JAIL_H
+#define CAISSON_JAIL_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lib/error.h"
+#include "vmm/machine.h"
+
+struct jail_bind {
+	const char *host; /* path of a file or directory on the host */
+	const char *name; /* where it shows in the jail, "/usr"; its directory must be "/" or "/dev" */
+	bool optional;	  /* not an error when the host has none */
+	bool writable;	  /* a device node */
+};
+
+struct jail {
+	const char *dir; /* empty directory to mount the root on */
+	const struct jail_bind *binds;
+	unsigned int binds_n;
+	const struct machine_share *shares; /* bound as /shares/0, /shares/1, ... */
+	unsigned int shares_n;
+	uid_t uid; /* also the group */
+	bool file_capabilities; /* keep what a file server needs to act as any owner */
+};
+
+/* Ids 0x70000000.. belong to no one on a Debian system (systemd's UIDS-GIDS table leaves them
+ * unused); one per pid is unique among living processes. */
+uid_t jail_uid(pid_t pid);
+
+/*
+ * Enters the jail: for a process that is single-threaded, root, and already in a mount namespace
+ * of its own (whose other mounts vanish for it).  On error the process must exit.
+ */
+int jail_enter(const struct jail *j, struct error *err);
+
+#endif

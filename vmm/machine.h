@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine: what the command asks the monitor to run, in full.  It is made by
+ * the command (as root, from checked configuration), handed to caisson-vmm in a
+ * memfd, and names inherited descriptors by their numbers.
+ */
+#ifndef CAISSON_MACHINE_H
+#define CAISSON_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/msg.h"
+#include "lib/spec.h"
+
+struct machine_disk {
+	char *serial; /* at most 20 bytes (virtio-blk) */
+	int32_t fd;
+	bool readonly;
+};
+
+struct machine_nic {
+	int32_t tap_fd; /* with vnet header */
+	uint8_t mac[6];
+	uint32_t mtu;
+};
+
+struct machine_share { /* shows up in the guest as entry "N" of the export SPEC_SHARES_TAG */
+	char *source;
+	bool readonly, is_dir, recursive;
+};
+
+struct machine {
+	char *id;     /* of the sandbox, for messages */
+	char *engine; /* a name, never "auto" */
+	char *kernel, *initrd;
+	char *cmdline; /* added to the engine's own kernel command line */
+	uint32_t vcpus;
+	uint64_t memory; /* bytes */
+	struct machine_disk *disks;
+	uint32_t disks_n;
+	struct machine_nic *nics;
+	uint32_t nics_n;
+	struct machine_share *shares;
+	uint32_t shares_n;
+
+	/* Empty directory, writable by root only, on which the jail's root is mounted (in a mount
+	 * namespace of its own: nothing shows on the host). */
+	char *jail_dir;
+
+	int32_t listen_fd;   /* where clients connect */
+	int32_t status_fd;   /* one sentence is written here if the machine fails to start */
+	int32_t lifeline_fd; /* end of file before a byte: the command died; give up */
+	int32_t log_fd;	     /* why a machine ended, and the tail of its console */
+	int32_t timeline_fd; /* -1: none */
+	uint32_t boot_timeout_ms;
+	struct spec_sandbox sandbox; /* sent to the agent when it is ready */
+};
+
+void machine_codec(struct msg *m, struct machine *x);
+
+/* Descriptor on which caisson-vmm finds the encoded machine. */
+#define MACHINE_FD 3
+
+#endif
