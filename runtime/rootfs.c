@@ -230,34 +230,38 @@ static uint64_t free_bytes(int cache)
 }
 
 /* Until the images are at most `limit` bytes and the file system has `room` bytes free. */
-static int trim(int cache, uint64_t limit, uint64_t room, struct error *err)
+static void trim(int cache, struct entries *e, uint64_t limit, uint64_t room)
 {
-	_cleanup_(entries_done) struct entries e = {0};
-
-	if (list_entries(cache, &e, err) < 0)
-		return -err->code;
-	for (size_t i = 0; i < e.n && (e.total > limit || free_bytes(cache) < room); i++)
-		if (remove_unlocked(cache, e.v[i].name))
-			e.total -= e.v[i].size;
-	return 0;
+	for (size_t i = 0; i < e->n && (e->total > limit || free_bytes(cache) < room); i++)
+		if (remove_unlocked(cache, e->v[i].name))
+			e->total -= e->v[i].size;
 }
 
 int rootfs_cache_trim(const char *cache_dir, uint64_t cache_size, struct error *err)
 {
-	struct error own;
+	_cleanup_(entries_done) struct entries e = {0};
 	_cleanup_close_ int cache = -1;
+	struct error own;
 
 	if (!err)
 		err = &own;
 	cache = cache_open(cache_dir, err);
-	return cache < 0 ? cache : trim(cache, cache_size ? cache_size : ROOTFS_CACHE_SIZE, 0, err);
+	if (cache < 0)
+		return cache;
+	if (list_entries(cache, &e, err) < 0)
+		return -err->code;
+	trim(cache, &e, cache_size ? cache_size : ROOTFS_CACHE_SIZE, 0);
+	return 0;
 }
 
-/* Makes room for an image of that size, or refuses. */
+/*
+ * Makes room for an image of that size, or refuses.  What cannot fit even into an empty cache must
+ * not empty it: the tree's owner decides how large its files look.
+ */
 static int make_room(int cache, const struct rootfs_size *size, uint64_t limit, struct error *err)
 {
-	uint64_t need = size->bytes + SLACK;
-	int rc;
+	_cleanup_(entries_done) struct entries e = {0};
+	uint64_t need = size->bytes + SLACK, room;
 
 	if (size->bytes > limit)
 		return error_set(err, EFBIG,
@@ -265,14 +269,17 @@ static int make_room(int cache, const struct rootfs_size *size, uint64_t limit, 
 				 "its largest file is '%s' (%llu bytes)",
 				 (unsigned long long)size->bytes, (unsigned long long)limit,
 				 size->largest_path, (unsigned long long)size->largest);
-	rc = trim(cache, limit - size->bytes, need, err);
-	if (rc < 0)
-		return rc;
-	if (free_bytes(cache) < need)
+	if (list_entries(cache, &e, err) < 0)
+		return -err->code;
+	room = free_bytes(cache);
+	if (need <= e.total || need - e.total <= room)
+		trim(cache, &e, limit - size->bytes, need);
+	room = free_bytes(cache);
+	if (room < need)
 		return error_set(err, ENOSPC,
 				 "an image of it takes %llu bytes, more than are free in the cache (%llu); "
 				 "its largest file is '%s' (%llu bytes)",
-				 (unsigned long long)need, (unsigned long long)free_bytes(cache),
+				 (unsigned long long)need, (unsigned long long)room,
 				 size->largest_path, (unsigned long long)size->largest);
 	return 0;
 }

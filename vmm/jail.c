@@ -109,6 +109,20 @@ static int add_share(const struct jail *j, unsigned int i, struct error *err)
 	return attach(s->source, where, s->recursive ? MS_REC : 0, attrs, err);
 }
 
+static int add_proc(const struct jail *j, struct error *err)
+{
+	char path[4096];
+
+	if (!j->proc)
+		return 0;
+	snprintf(path, sizeof(path), "%s/proc", j->dir);
+	if (mkdir(path, 0755) < 0 ||
+	    mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
+		  "subset=pid") < 0)
+		return error_errno(err, "mount proc on '%s'", path);
+	return 0;
+}
+
 static int build_root(const struct jail *j, struct error *err)
 {
 	char path[4096];
@@ -123,6 +137,8 @@ static int build_root(const struct jail *j, struct error *err)
 	snprintf(path, sizeof(path), "%s/shares", j->dir);
 	if (mkdir(path, 0755) < 0)
 		return error_errno(err, "mkdir '%s'", path);
+	if (add_proc(j, err) < 0)
+		return -err->code;
 	for (unsigned int i = 0; i < j->binds_n; i++)
 		if (add_bind(j, &j->binds[i], err) < 0)
 			return -err->code;

@@ -30,6 +30,7 @@ struct jail {
 	const struct machine_share *shares; /* bound as /shares/0, /shares/1, ... */
 	unsigned int shares_n;
 	uid_t uid; /* also the group */
+	bool proc; /* a /proc with its own processes only; the caller is in a pid namespace */
 	bool file_capabilities; /* keep what a file server needs to act as any owner */
 };
 

@@ -119,7 +119,9 @@ static int leave_agent(struct launch *l, struct error *err)
 		return error_errno(err, "setsid");
 	/* A session keyring of its own; a kernel without keys has none to share. */
 	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
-	snprintf(text, sizeof(text), "%d", p->oom_score_adj_set ? p->oom_score_adj : 0);
+	if (!p->oom_score_adj_set || !p->oom_score_adj)
+		return 0; /* which is what it starts with */
+	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
 	rc = path_write(AT_FDCWD, "/proc/self/oom_score_adj", text);
 	if (rc < 0) {
 		errno = -rc;

@@ -269,6 +269,21 @@ static void close_launch(struct launch *l)
 		close(l->sync);
 }
 
+/*
+ * The agent is exempt from the OOM killer, and what it clones would be too: a
+ * process that its group has no memory for would then wait forever.
+ */
+static void set_oom_exempt(bool exempt)
+{
+	static int fd = -1; /* opened once, kept */
+	const char *text = exempt ? "-1000" : "0";
+
+	if (fd < 0)
+		fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (pwrite(fd, text, strlen(text), 0) < 0)
+		log_line("cannot set oom_score_adj to %s: %s", text, strerror(errno));
+}
+
 /* In the child this does not return. */
 static pid_t clone_into(struct launch *l, uint64_t flags, int group, int *ret_pidfd)
 {
@@ -278,10 +293,16 @@ static pid_t clone_into(struct launch *l, uint64_t flags, int group, int *ret_pi
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)group,
 	};
-	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	pid_t pid;
+	int saved;
 
+	set_oom_exempt(false);
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0)
 		launch_run(l);
+	saved = errno;
+	set_oom_exempt(true);
+	errno = saved;
 	return pid;
 }
 

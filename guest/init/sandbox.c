@@ -22,7 +22,7 @@
  * 9p: cache=mmap keeps file data only while a file is open or mapped, which is what shared
  * writable mappings need; directories and attributes are asked of the host every time.
  */
-#define SHARES_OPTIONS "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"
+#define SHARES_OPTIONS "trans=virtio,version=9p2000.L,msize=131072,cache=mmap,directio"
 /* Descriptors of the agent itself: pipes of every process. */
 #define AGENT_NOFILE 65536
 

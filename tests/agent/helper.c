@@ -27,6 +27,32 @@ static int map_write(const char *path, const char *text)
 	return 0;
 }
 
+/* What is written is seen through a mapping, and the other way round, as databases expect. */
+static int coherent(const char *path)
+{
+	int fd = open(path, O_RDWR);
+	char *p = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	char buf[8];
+
+	if (p == MAP_FAILED) {
+		perror(path);
+		return 1;
+	}
+	for (char c = 'a'; c <= 'z'; c++) {
+		memset(buf, c, sizeof(buf));
+		if (pwrite(fd, buf, sizeof(buf), 100) != sizeof(buf) || p[100] != c) {
+			printf("write: %c, mapping: %c\n", c, p[100]);
+			return 1;
+		}
+		p[200] = c;
+		if (pread(fd, buf, sizeof(buf), 200) != sizeof(buf) || buf[0] != c) {
+			printf("mapping: %c, read: %c\n", c, buf[0]);
+			return 1;
+		}
+	}
+	return 0;
+}
+
 /* Takes memory until it is killed. */
 static int eat(void)
 {
@@ -70,6 +96,8 @@ int main(int argc, char **argv)
 
 	if (!strcmp(what, "map") && argc == 4)
 		return map_write(argv[2], argv[3]);
+	if (!strcmp(what, "coherent") && argc == 3)
+		return coherent(argv[2]);
 	if (!strcmp(what, "eat"))
 		return eat();
 	if (!strcmp(what, "follow") && argc == 3)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import struct
 import time
 
@@ -136,13 +137,16 @@ def test_orphans_are_reaped(guest):
 
 
 def test_many_in_a_row_leave_nothing(guest):
-    def groups():
-        return guest.sh("cat /sys/fs/cgroup/cgroup.stat; grep MemFree /proc/meminfo",
-                        unshare=w.NEWPID)[0]
+    def look():
+        """The number of cgroups, descriptors in use and mounted superblocks of the guest."""
+        out, _, _ = guest.sh("grep memory /proc/cgroups | cut -f3; cut -f1 /proc/sys/fs/file-nr")
+        return [int(x) for x in out.split()]
+    before = look()
     for _ in range(20):
         assert guest.run(["/bin/true"])[2] == (0, 0, False)
-    out, _, _ = guest.sh("ls -d /sys/fs/cgroup/*/; cat /proc/self/cgroup", unshare=w.NEWPID | w.NEWCGROUP)
-    assert "0::/\n" in out
+    guest.idle(0.5)
+    after = look()
+    assert after[0] <= before[0] + 5 and after[1] <= before[1] + 20, (before, after)
 
 
 def test_many_at_once(guest):
@@ -345,7 +349,7 @@ def test_exec_missing_program(guest):
 
 def test_exec_before_start(guest):
     s = guest.create("early", w.process(["/bin/true"]))
-    e = guest.exec("early", ["/bin/sh", "-c", "ls /proc/1/fd; readlink /proc/1/exe; hostname"])
+    e = guest.exec("early", ["/bin/sh", "-c", "for f in /proc/1/fd/* /proc/1/exe /proc/1/root; do readlink $f; done; cat /proc/1/environ /proc/1/maps; hostname"])
     e.wait()
     assert e.out() == "box\n"  # nothing of the agent can be seen through its child
     guest.start("early")
@@ -476,8 +480,6 @@ def test_seccomp(guest, nnp, uid):
 def test_working_directory(guest):
     assert guest.run(["/bin/pwd"], cwd="/made/for/this")[0] == "/made/for/this\n"
     cannot_create(guest, "change directory to '/plain': Not a directory", errno.ENOTDIR, cwd="/plain")
-    cannot_create(guest, "change directory to '/absent'", errno.ENOENT, cwd="/absent", readonly=True,
-                  masked=(), readonly_paths=()) if False else None
 
 
 @pytest.mark.parametrize("args, text, code", [
@@ -548,7 +550,7 @@ def test_mount_table(guest):
 
 def test_default_devices(guest):
     out, _, _ = guest.sh("""cd /dev; stat -c '%n %a %t,%T' null zero full random urandom tty
-        readlink fd stdin stdout stderr ptmx; ls; head -c 3 zero | wc -c; echo x >null""")
+        for f in fd stdin stdout stderr ptmx; do readlink $f; done; ls; head -c 3 zero | wc -c; echo x >null""")
     assert out.splitlines()[:6] == ["null 666 1,3", "zero 666 1,5", "full 666 1,7",
                                     "random 666 1,8", "urandom 666 1,9", "tty 666 5,0"]
     assert "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n" in out
@@ -575,19 +577,18 @@ def test_masked_and_readonly(guest):
                            masked=["/etc/hostname", "/data", "/absent"],
                            readonly_paths=["/srv", "/proc/sys", "/absent"])
     assert out == "0\n"
-    assert err.count("Read-only file system") == 2 or err.count("Read-only file system") == 3
+    assert len(re.findall("touch: .*Read-only|create .*Read-only|chmod: .*Read-only", err)) == 3
 
 
 def test_sysctl(guest):
     out, _, _ = guest.sh("cat /proc/sys/kernel/shmmax /proc/sys/net/ipv4/ip_forward",
-                         sysctl={"kernel.shmmax": "12345", "net/ipv4/ip_forward": "1"} and
-                         {"kernel.shmmax": "12345", "net.ipv4.ip_forward": "1"},
+                         sysctl={"kernel.shmmax": "12345", "net.ipv4.ip_forward": "1"},
                          unshare=w.NEWPID | w.NEWIPC | w.NEWNET)
     assert out == "12345\n1\n"
     cannot_create(guest, "set sysctl 'kernel.nope' to '1': No such file", errno.ENOENT,
                   sysctl={"kernel.nope": "1"})
-    cannot_create(guest, "set sysctl", errno.EINVAL, sysctl={"a/../../../x": "1"} and
-                  {"kernel.//.//.x": "1", "...//...": "1"}) if False else None
+    cannot_create(guest, "set sysctl 'a.//.x' to '1': Invalid argument", errno.EINVAL,
+                  sysctl={"a.//.x": "1"})  # dots and slashes change places: a/../x
 
 
 # --- Root file system and mounts ---------------------------------------------------------------------
@@ -603,7 +604,7 @@ def test_root_is_writable(guest, scratch):
 
 
 def test_root_is_limited(guest):
-    out, err, _ = guest.sh("head -c 5000000 /dev/zero >/big; stat -c %s /big", upper_size=1 << 20)
+    out, err, _ = guest.sh("dd if=/dev/zero of=/big bs=100k count=50; stat -c %s /big", upper_size=1 << 20)
     assert "No space left" in err and int(out) <= 1 << 20
 
 
@@ -729,6 +730,19 @@ def test_share_mapped(guest, share):
         assert f.read(8) == b"written-"
 
 
+def test_share_mapping_is_coherent(guest, share):
+    with open(os.path.join(share, "2/both"), "wb") as f:
+        f.write(b"-" * 4096)
+    out, err, status = guest.sh("helper coherent /mnt/both", mounts=[w.bind("/mnt", 2)])
+    assert status[0] == 0, out + err
+
+
+def test_share_runs_programs(guest, share):
+    shutil.copy(shutil.which("busybox"), os.path.join(share, "2/busybox"))
+    out, err, _ = guest.run(["/mnt/busybox", "echo", "run"], mounts=[w.bind("/mnt", 2)])
+    assert out == "run\n", err
+
+
 def test_share_is_live(guest, share):
     path = os.path.join(share, "2/live")
     with open(path, "w") as f:
@@ -750,6 +764,21 @@ def test_share_is_live(guest, share):
     guest.kill(s)
 
 
+def test_share_is_live_while_open(guest, share):
+    """What the host appends is seen through a descriptor that was open before."""
+    path = os.path.join(share, "2/grows")
+    with open(path, "w") as f:
+        f.write("one")
+    s = guest.background("follow", "exec helper follow /mnt/grows", mounts=[w.bind("/mnt", 2)])
+    s.write(b"\n")
+    s.expect("[one]")
+    with open(path, "a") as f:
+        f.write("two")
+    s.write(b"\n")
+    s.expect("[onetwo]")
+    guest.kill(s)
+
+
 def test_share_missing(guest):
     cannot_create(guest, "mount share 9 on '/mnt'", errno.ENOENT, mounts=[w.bind("/mnt", 9)])
 
@@ -762,6 +791,12 @@ def test_oom(guest):
     assert status == (0, KILL, True)
     _, _, status = guest.sh("helper eat; echo $?", limits=w.resources(memory_max=16 << 20))
     assert status == (0, 0, True)
+
+
+def test_no_memory_to_begin_with(guest):
+    with pytest.raises(Result, match="killed by signal 9 \\(out of memory\\)"):
+        guest.create("starved", w.process(["/bin/true"]), limits=w.resources(memory_max=8192))
+    assert guest.run(["/bin/true"], id="starved")[2] == (0, 0, False)
 
 
 def test_pids_limit(guest):
@@ -888,6 +923,7 @@ def test_hostile_frame(fresh, what):
 def test_more_than_the_window(fresh):
     fresh.setup()
     s = fresh.background("flood")
+    del fresh.sessions[s.number]  # its credits are of no interest
     for _ in range(w.WINDOW // w.DATA_MAX * 3):
         s.send(w.DATA, bytes(w.DATA_MAX))
     fresh.idle(5)

@@ -36,7 +36,7 @@
  */
 #define KERNEL_CMDLINE                                                                             \
 	"quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check 8250.nr_uarts=0 "        \
-	"random.trust_cpu=on cgroup_no_v1=all mitigations=auto"
+	"random.trust_cpu=on cgroup_no_v1=all dummy.numdummies=0"
 
 struct guest {
 	pid_t pid;
@@ -196,6 +196,8 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 		.shares = c->m.shares,
 		.shares_n = c->m.shares_n,
 		.uid = c->uid,
+		/* QEMU's 9p server changes modes through /proc/self/fd, to follow no link. */
+		.proc = c->m.shares_n > 0,
 		.file_capabilities = c->m.shares_n > 0,
 	};
 	const struct rlimit no_core = {0, 0};
