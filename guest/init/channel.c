@@ -205,6 +205,8 @@ uint8_t *channel_data_reserve(uint32_t size)
 {
 	uint8_t *p = dead ? NULL : buffer_reserve(&out, WIRE_HEADER_SIZE + size);
 
+	if (!p)
+		channel_fail("out of memory");
 	return p ? p + WIRE_HEADER_SIZE : NULL;
 }
 

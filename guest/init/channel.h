@@ -33,7 +33,7 @@ void channel_send(uint8_t type, uint8_t stream, uint32_t session, const void *pa
 		  uint32_t size);
 void channel_result(uint32_t session, int code, const char *text);
 
-/* Room for up to `size` bytes of WIRE_DATA, to be filled and committed; NULL: out of memory. */
+/* Room for up to `size` bytes of WIRE_DATA, to be committed; NULL: the channel is lost. */
 uint8_t *channel_data_reserve(uint32_t size);
 void channel_data_commit(uint8_t stream, uint32_t session, uint32_t size);
 

@@ -21,6 +21,8 @@
 #define ID_MAX 255
 #define UNSHARABLE (CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNET)
 #define FREEZE_TIMEOUT_MS 10000
+/* Long enough for what has been said to be on its way to the host. */
+#define UNMOUNT_AFTER_MS 5
 /* What of a process list fits into one result. */
 #define PS_MAX (WIRE_GUEST_PAYLOAD_MAX - 64)
 
@@ -84,11 +86,34 @@ static void container_detach(struct container *c)
 	c->first = NULL;
 }
 
+static void on_mounts_timer(struct timer *t)
+{
+	struct container *c = container_of(t, struct container, mounts_timer);
+
+	if (c->mounts >= 0)
+		close(c->mounts);
+	free(c->id);
+	free(c);
+}
+
 static void container_free(struct container *c)
 {
 	container_detach(c);
-	free(c->id);
-	free(c);
+	timer_start(&c->mounts_timer, c->mounts < 0 ? 0 : UNMOUNT_AFTER_MS);
+}
+
+/*
+ * Unmounting all that the container had takes longer than anything else at its
+ * end, and its first process would have to do it before anyone learns that it has
+ * ended.  Holding the namespace puts it off until that has been told; a guest that
+ * is then shut down never does it.
+ */
+void container_first_ready(struct container *c)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", c->first->pid);
+	c->mounts = open(path, O_RDONLY | O_CLOEXEC);
 }
 
 bool container_check_oom(struct container *c)
@@ -211,10 +236,11 @@ int container_create(uint32_t session, const struct spec_container *spec, struct
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return error_set(err, ENOMEM, "out of memory");
-	c->group = -1;
+	c->group = c->mounts = -1;
 	c->unshare = spec->unshare;
 	c->events = (struct watch){.fd = -1, .ready = on_events};
 	c->freeze_timer.fire = on_freeze_timeout;
+	c->mounts_timer.fire = on_mounts_timer;
 	c->next = containers;
 	containers = c;
 	containers_n++;

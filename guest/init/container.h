@@ -23,6 +23,8 @@ struct container {
 	struct process *first; /* NULL while it is being made, and when it is over */
 	int group;	       /* its cgroup directory, or -1 */
 	struct watch events;   /* its cgroup.events */
+	int mounts;	       /* its mount namespace, kept until the end was told; or -1 */
+	struct timer mounts_timer;
 	bool dying;	       /* its first process has ended */
 	bool oom;
 	uint32_t freeze_reply_to; /* session that waits for the freezer; 0: none */
@@ -47,7 +49,8 @@ void container_kill(struct container *c);
 /* Kills all; true when none is left. */
 bool container_kill_all(void);
 
-/* From process.c: the first process has ended; a process has been forgotten. */
+/* From process.c: the first process is ready, has ended; a process has been forgotten. */
+void container_first_ready(struct container *c);
 void container_first_ended(struct container *c);
 void container_process_gone(struct container *c, bool first);
 /* True if the OOM killer took a process of it. */

@@ -19,7 +19,8 @@ static int copy_dir(int from_dir, int to_dir, int depth, struct error *err);
 static int copy_file(int from_dir, int to_dir, const char *name, struct error *err)
 {
 	_cleanup_close_ int from = openat(from_dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	_cleanup_close_ int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_close_ int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+					0600);
 	ssize_t n;
 
 	if (from < 0 || to < 0)

@@ -62,7 +62,7 @@ static const char *env_get(const struct spec_process *p, const char *name)
 	return value;
 }
 
-/* The home directory in one line of passwd(5) if that is the user's: name:pw:uid:gid:gecos:home:sh */
+/* The home directory in a line of passwd(5) (name:pw:uid:gid:gecos:home:sh) if it is the user's. */
 static char *home_in_line(char *line, uint32_t uid)
 {
 	char *field[7], *end;

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "guest/init/loop.h"
 #include "guest/init/uevent.h"
 #include "lib/cleanup.h"
 
@@ -145,6 +146,7 @@ static int link_find(int nl, const uint8_t mac[MAC_SIZE])
 
 static int link_wait(int nl, const uint8_t mac[MAC_SIZE])
 {
+	const uint64_t until = loop_now_ms() + NIC_TIMEOUT_MS;
 	_cleanup_close_ int events = -1;
 	int index = link_find(nl, mac);
 
@@ -152,7 +154,7 @@ static int link_wait(int nl, const uint8_t mac[MAC_SIZE])
 		return index;
 	events = uevent_open();
 	while ((index = link_find(nl, mac)) == 0)
-		if (events < 0 || uevent_wait(events, NIC_TIMEOUT_MS) < 0)
+		if (events < 0 || uevent_wait(events, until) < 0)
 			return -ENODEV;
 	return index;
 }

@@ -162,6 +162,7 @@ static void on_launch_ready(struct process *p, int master)
 		attach_terminal(p, master);
 	if (p->is_first) {
 		p->state = PROCESS_PREPARED;
+		container_first_ready(p->container);
 		reply(p, 0, NULL);
 	} else {
 		p->state = PROCESS_STARTING;

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "guest/init/loop.h"
 #include "guest/init/path.h"
 #include "guest/init/sandbox.h"
 #include "guest/init/uevent.h"
@@ -45,13 +46,14 @@ static int disk_find(const char *serial, char *ret, size_t size)
 
 static int disk_wait(const char *serial, char *ret, size_t size, struct error *err)
 {
+	const uint64_t until = loop_now_ms() + DISK_TIMEOUT_MS;
 	_cleanup_close_ int events = -1;
 
 	if (disk_find(serial, ret, size) == 0)
 		return 0;
 	events = uevent_open();
 	while (disk_find(serial, ret, size) < 0)
-		if (events < 0 || uevent_wait(events, DISK_TIMEOUT_MS) < 0)
+		if (events < 0 || uevent_wait(events, until) < 0)
 			return error_set(err, ENOENT, "disk '%s': not there", serial);
 	return 0;
 }

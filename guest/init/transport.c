@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "guest/init/loop.h"
 #include "guest/init/path.h"
 #include "guest/init/uevent.h"
 #include "lib/cleanup.h"
@@ -41,13 +42,14 @@ static int port_find(char *ret, size_t size)
 /* The driver makes ports when the host's control messages arrive, maybe after we got to run. */
 static int port_wait(char *ret, size_t size)
 {
+	const uint64_t until = loop_now_ms() + PORT_TIMEOUT_MS;
 	_cleanup_close_ int events = -1;
 
 	if (port_find(ret, size) == 0)
 		return 0;
 	events = uevent_open();
 	while (port_find(ret, size) < 0)
-		if (events < 0 || uevent_wait(events, PORT_TIMEOUT_MS) < 0)
+		if (events < 0 || uevent_wait(events, until) < 0)
 			return -ENOENT;
 	return 0;
 }

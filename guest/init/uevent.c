@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "guest/init/loop.h"
+
 int uevent_open(void)
 {
 	struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = 1};
@@ -24,12 +26,13 @@ int uevent_open(void)
 	return fd;
 }
 
-int uevent_wait(int fd, int timeout_ms)
+int uevent_wait(int fd, uint64_t until_ms)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t now = loop_now_ms();
 	char drop[64];
 
-	if (poll(&p, 1, timeout_ms) == 0)
+	if (now >= until_ms || poll(&p, 1, (int)(until_ms - now)) == 0)
 		return -ETIMEDOUT;
 	/* Every event that is waiting counts as one; an overrun counts as an event too. */
 	while (recv(fd, drop, sizeof(drop), 0) >= 0)

@@ -6,9 +6,11 @@
 #ifndef CAISSON_INIT_UEVENT_H
 #define CAISSON_INIT_UEVENT_H
 
+#include <stdint.h>
+
 /* A socket (close-on-exec) or -errno. */
 int uevent_open(void);
-/* Waits for the next event: 0, or -ETIMEDOUT after timeout_ms (negative: never). */
-int uevent_wait(int fd, int timeout_ms);
+/* Waits for the next event: 0, or -ETIMEDOUT at that time (as loop_now_ms()). */
+int uevent_wait(int fd, uint64_t until_ms);
 
 #endif

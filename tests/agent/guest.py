@@ -122,7 +122,9 @@ class Guest:
             "microvm,acpi=off,x-option-roms=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on",
             "-accel", "tcg", "-cpu", "max", "-m", str(memory), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append",
-            f"console=ttyS0 {'' if verbose else 'quiet'} panic=-1 reboot=t {append}",
+            f"console=ttyS0 {'' if verbose else 'quiet'} panic=-1 reboot=t {append} "
+            # freed memory is filled with rubbish in the agent: to find what still uses it
+            "GLIBC_TUNABLES=glibc.malloc.perturb=165",
             "-serial", f"file:{self.log}", "-device", "virtio-serial-device",
             "-chardev", f"socket,id=agent,path={path}",
             "-device", "virtserialport,chardev=agent,name=caisson.agent"]

@@ -230,14 +230,14 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 __attribute__((noreturn)) static void child_main(struct child *c)
 {
 	_cleanup_argv_ struct argv a = {.n = 0};
-	char *env[] = {"PATH=/usr/bin", "HOME=/", "TMPDIR=/dev", NULL};
+	const char *const env[] = {"PATH=/usr/bin", "HOME=/", "TMPDIR=/dev", NULL};
 	struct error err = {0};
 	sigset_t none;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (child_prepare(c, &a, &err) == 0) {
-		execve(QEMU, a.v, env);
+		execve(QEMU, a.v, (char *const *)env);
 		error_errno(&err, "run '%s'", QEMU);
 	}
 	if (write(c->error_fd, &err, sizeof(err)) < 0)
