@@ -18,7 +18,7 @@
 #define HIERARCHIES_MAX 32
 #define DEPTH_MAX 64 /* cgroups inside each other */
 #define RELATIVE_BASE "caisson"
-#define LEAF "sandbox" /* in a v2 cgroup whose controllers are passed on to cgroups below */
+#define LEAF "sandbox"	 /* in a v2 cgroup whose controllers are passed on to cgroups below */
 #define PATIENCE_MS 5000 /* for killed processes to be gone */
 
 struct hierarchy {
@@ -87,7 +87,7 @@ static int add_mount(struct hierarchies *h, char *line)
 	new->mount = strdup(mount);
 	new->controllers = strdup(new->v2 ? "" : options);
 	h->n++;
-	return new->mount && new->controllers ? 0 : -ENOMEM;
+	return new->mount &&new->controllers ? 0 : -ENOMEM;
 }
 
 static int find_hierarchies(struct hierarchies *h, struct error *err)
@@ -124,7 +124,8 @@ static int parse_path(struct hierarchies *h, const char *path, struct error *err
 			return error_set(err, EINVAL, "cgroup path '%s' contains '..'", path);
 		n += (size_t)snprintf(h->path + n, sizeof(h->path) - n, "%s%s", n ? "/" : "", p);
 		if (n >= sizeof(h->path) - 256)
-			return error_set(err, ENAMETOOLONG, "cgroup path '%.64s...' is too long", path);
+			return error_set(err, ENAMETOOLONG, "cgroup path '%.64s...' is too long",
+					 path);
 	}
 	if (!n || strcmp(h->path, RELATIVE_BASE) == 0)
 		return error_set(err, EINVAL, "cgroup path '%s' names no cgroup of its own", path);
@@ -137,11 +138,13 @@ static int open_all(struct hierarchies *h, const char *path, bool systemd, struc
 	h->path[0] = 0;
 	if (systemd) {
 		if (access("/run/systemd/system", F_OK) < 0)
-			return error_set(err, EOPNOTSUPP,
-					 "--systemd-cgroup: systemd is not running on this machine");
-		return error_set(err, EOPNOTSUPP,
-				 "--systemd-cgroup: cgroup '%s': only the cgroupfs manager is supported",
-				 path);
+			return error_set(
+				err, EOPNOTSUPP,
+				"--systemd-cgroup: systemd is not running on this machine");
+		return error_set(
+			err, EOPNOTSUPP,
+			"--systemd-cgroup: cgroup '%s': only the cgroupfs manager is supported",
+			path);
 	}
 	if (parse_path(h, path, err) < 0)
 		return -err->code;
@@ -232,17 +235,19 @@ static int make_one(const struct hierarchies *h, const struct hierarchy *one, st
 		if (one->v2)
 			pass_controllers_on(dir);
 		if (mkdirat(dir, p, 0755) < 0 && errno != EEXIST)
-			return error_errno(err, "create '%s' of '%s' in '%s'", p, h->path, one->mount);
+			return error_errno(err, "create '%s' of '%s' in '%s'", p, h->path,
+					   one->mount);
 		next = openat(dir, p, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (next < 0)
-			return error_errno(err, "open '%s' of '%s' in '%s'", p, h->path, one->mount);
+			return error_errno(err, "open '%s' of '%s' in '%s'", p, h->path,
+					   one->mount);
 		if (has_word(one->controllers, "cpuset"))
 			rc = inherit_cpuset(dir, next);
 		close(dir);
 		dir = next;
 		if (rc < 0)
-			return error_set(err, -rc, "set cpuset of '%s' in '%s': %s", h->path, one->mount,
-					 strerror(-rc));
+			return error_set(err, -rc, "set cpuset of '%s' in '%s': %s", h->path,
+					 one->mount, strerror(-rc));
 	}
 	return steal_fd(&dir);
 }
@@ -316,7 +321,7 @@ static int set_value(const struct hierarchies *h, const char *controller, const 
 static int set_cpu(const struct hierarchies *h, const struct config_host_resources *r,
 		   struct error *err)
 {
-	char v1[64], v2[64], max[64] = "max";
+	char v1[64], v2[160], max[64] = "max";
 	int rc = 0;
 
 	if (r->cpu_period_us > 0 || r->cpu_quota_us > 0) {
@@ -331,8 +336,9 @@ static int set_cpu(const struct hierarchies *h, const struct config_host_resourc
 			rc = set_value(h, "cpu", "cpu.cfs_quota_us", max, "cpu.max", v2, err);
 	}
 	if (!rc && r->cpu_shares) {
-		uint64_t shares = r->cpu_shares < 2 ? 2 : r->cpu_shares > 262144 ? 262144 :
-				  r->cpu_shares;
+		uint64_t shares = r->cpu_shares < 2	   ? 2
+				  : r->cpu_shares > 262144 ? 262144
+							   : r->cpu_shares;
 
 		/* The mapping of crun and runc: 2..262144 to 1..10000. */
 		snprintf(v1, sizeof(v1), "%" PRIu64, shares);
@@ -382,8 +388,9 @@ static int remove_tree(int parent, const char *name, int depth)
 		return 0;
 	if (errno != EBUSY && errno != ENOTEMPTY)
 		return -errno;
-	fd = depth < DEPTH_MAX ? openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
-						      O_CLOEXEC) : -1;
+	fd = depth < DEPTH_MAX
+		     ? openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+		     : -1;
 	d = fd < 0 ? NULL : fdopendir(fd);
 	while (d && !rc && (e = readdir(d)))
 		if (e->d_type == DT_DIR && e->d_name[0] != '.')
@@ -486,8 +493,8 @@ int cgroup_enter(const char *path, bool systemd, pid_t pid, struct error *err)
 	for (size_t i = 0; i < h.n && !rc; i++) {
 		rc = enter_one(&h, &h.v[i], pid);
 		if (rc < 0)
-			return error_set(err, -rc, "cgroup '%s': move process %d there in '%s': %s", path,
-					 pid, h.v[i].mount, strerror(-rc));
+			return error_set(err, -rc, "cgroup '%s': move process %d there in '%s': %s",
+					 path, pid, h.v[i].mount, strerror(-rc));
 	}
 	return rc;
 }

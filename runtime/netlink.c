@@ -82,7 +82,8 @@ static ssize_t receive(struct netlink *nl, void *buf)
 static int dump_datagram(struct netlink *nl, const void *buf, int n, netlink_visit *visit,
 			 void *data, int *rc)
 {
-	for (const struct nlmsghdr *msg = buf; mnl_nlmsg_ok(msg, n); msg = mnl_nlmsg_next(msg, &n)) {
+	for (const struct nlmsghdr *msg = buf; mnl_nlmsg_ok(msg, n);
+	     msg = mnl_nlmsg_next(msg, &n)) {
 		if (msg->nlmsg_seq != nl->seq)
 			continue;
 		if (msg->nlmsg_flags & NLM_F_DUMP_INTR && !*rc)
@@ -165,9 +166,8 @@ void netlink_attrs(const struct nlmsghdr *msg, size_t head_size, const struct nl
 	memset(tb, 0, sizeof(*tb) * (max + 1u));
 	if (mnl_nlmsg_get_payload_len(msg) < head_size)
 		return;
-	mnl_attr_for_each(attr, msg, head_size)
-		if (mnl_attr_get_type(attr) <= max)
-			tb[mnl_attr_get_type(attr)] = attr;
+	mnl_attr_for_each(attr, msg, head_size) if (mnl_attr_get_type(attr) <= max)
+		tb[mnl_attr_get_type(attr)] = attr;
 }
 
 void netlink_nested(const struct nlattr *nest, const struct nlattr **tb, uint16_t max)
@@ -177,9 +177,8 @@ void netlink_nested(const struct nlattr *nest, const struct nlattr **tb, uint16_
 	memset(tb, 0, sizeof(*tb) * (max + 1u));
 	if (!nest)
 		return;
-	mnl_attr_for_each_nested(attr, nest)
-		if (mnl_attr_get_type(attr) <= max)
-			tb[mnl_attr_get_type(attr)] = attr;
+	mnl_attr_for_each_nested(attr, nest) if (mnl_attr_get_type(attr) <= max)
+		tb[mnl_attr_get_type(attr)] = attr;
 }
 
 uint32_t netlink_u32(const struct nlattr *attr)
@@ -261,7 +260,9 @@ static struct nlmsghdr *put_filter(struct netlink *nl, void *buf, int from, int 
 {
 	struct tcmsg head = filter_head(from);
 	struct tc_mirred redirect = {
-		.action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = (uint32_t)to,
+		.action = TC_ACT_STOLEN,
+		.eaction = TCA_EGRESS_REDIR,
+		.ifindex = (uint32_t)to,
 	};
 	const struct tc_u32_sel sel = {.flags = TC_U32_TERMINAL, .nkeys = 1};
 	uint8_t match[sizeof(sel) + sizeof(struct tc_u32_key)] = {0};
@@ -337,7 +338,8 @@ static int filter_visit(const struct nlmsghdr *msg, void *data)
 	if (msg->nlmsg_type != RTM_NEWTFILTER)
 		return 0;
 	netlink_attrs(msg, sizeof(*tc), tb, TCA_OPTIONS);
-	if (TC_H_MAJ(tc->tcm_info) >> 16 != NETLINK_REDIRECT_PRIO || !netlink_is(tb[TCA_KIND], "u32")) {
+	if (TC_H_MAJ(tc->tcm_info) >> 16 != NETLINK_REDIRECT_PRIO ||
+	    !netlink_is(tb[TCA_KIND], "u32")) {
 		f->others = true;
 		return 0;
 	}
@@ -353,7 +355,8 @@ static int filter_visit(const struct nlmsghdr *msg, void *data)
 static int redirect_remove(struct netlink *nl, int from, bool keep_qdisc)
 {
 	struct tcmsg head = {
-		.tcm_ifindex = from, .tcm_parent = TC_H_MAKE(TC_H_INGRESS, 0),
+		.tcm_ifindex = from,
+		.tcm_parent = TC_H_MAKE(TC_H_INGRESS, 0),
 	};
 	struct filters f = {0};
 	int rc;

@@ -42,7 +42,7 @@ struct link {
 	bool carries;	/* another one is stacked on it */
 	bool taken;	/* becomes a nic */
 	bool connected; /* its traffic is redirected, by us */
-	char kind[16]; /* "" for hardware */
+	char kind[16];	/* "" for hardware */
 	struct spec_nic nic;
 };
 
@@ -158,8 +158,8 @@ static int link_visit(const struct nlmsghdr *msg, void *data)
 /* fe80::/64 with the interface identifier that RFC 4291, appendix A makes of the MAC. */
 static bool is_eui64_link_local(const uint8_t *a, const uint8_t *mac)
 {
-	const uint8_t made[16] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff,
-				  0xfe, mac[3], mac[4], mac[5]};
+	const uint8_t made[16] = {0xfe,	      0x80,   0,      0,    0,	  0,	  0,	  0,
+				  mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]};
 
 	return memcmp(a, made, sizeof(made)) == 0;
 }
@@ -232,7 +232,8 @@ static bool route_comes_with_address(const struct spec_nic *nic, const struct sp
 {
 	if (r->protocol != RTPROT_KERNEL)
 		return false;
-	if (r->family == AF_INET6 && (r->dst[0] == 0xff || (r->dst[0] == 0xfe && r->dst[1] == 0x80)))
+	if (r->family == AF_INET6 &&
+	    (r->dst[0] == 0xff || (r->dst[0] == 0xfe && r->dst[1] == 0x80)))
 		return true; /* multicast and link-local are there as soon as the link is up */
 	for (uint32_t i = 0; i < nic->addresses_n; i++) {
 		const struct spec_address *a = &nic->addresses[i];
@@ -366,9 +367,10 @@ static int collect(struct view *v, struct netlink *nl, uint16_t type, netlink_vi
 		struct rtmsg route;
 		struct ndmsg neighbour;
 	} head = {0}; /* every family, every link */
-	size_t size = type == RTM_GETLINK ? sizeof(head.link) :
-		      type == RTM_GETADDR ? sizeof(head.address) :
-		      type == RTM_GETROUTE ? sizeof(head.route) : sizeof(head.neighbour);
+	size_t size = type == RTM_GETLINK    ? sizeof(head.link)
+		      : type == RTM_GETADDR  ? sizeof(head.address)
+		      : type == RTM_GETROUTE ? sizeof(head.route)
+					     : sizeof(head.neighbour);
 	int rc;
 
 	rc = netlink_dump(nl, type, &head, size, visit, v);
@@ -419,15 +421,17 @@ static int judge(const struct link *l, struct error *err)
 	if (l->flags & IFF_LOOPBACK)
 		return 0;
 	if (l->type != ARPHRD_ETHER || !l->has_mac)
-		return !addressed ? 0 :
-		       error_set(err, EOPNOTSUPP,
-				 "interface '%s' has addresses but is no Ethernet interface",
-				 l->nic.name);
+		return !addressed ? 0
+				  : error_set(err, EOPNOTSUPP,
+					      "interface '%s' has addresses but is no Ethernet "
+					      "interface",
+					      l->nic.name);
 	if (l->carries || l->master)
-		return !addressed ? 0 :
-		       error_set(err, EOPNOTSUPP,
-				 "interface '%s' has addresses and carries another interface",
-				 l->nic.name);
+		return !addressed ? 0
+				  : error_set(err, EOPNOTSUPP,
+					      "interface '%s' has addresses and carries another "
+					      "interface",
+					      l->nic.name);
 	if (l->flags & IFF_NOARP && addressed && strcmp(l->kind, "dummy") != 0)
 		return error_set(err, EOPNOTSUPP,
 				 "interface '%s' (%s) does not speak ARP, which a guest needs",
@@ -447,8 +451,8 @@ static int choose(struct view *v)
 		if (is_our_tap(&v->links[i]))
 			return error_set(v->err, EBUSY, "a sandbox has it already (interface '%s')",
 					 v->links[i].nic.name);
-		below = v->links[i].below == v->links[i].index ? NULL :
-			find_link(v, v->links[i].below);
+		below = v->links[i].below == v->links[i].index ? NULL
+							       : find_link(v, v->links[i].below);
 		if (below)
 			below->carries = true;
 	}

@@ -32,7 +32,7 @@
 #include "lib/error.h"
 #include "lib/spec.h"
 
-#define NETWORK_NICS_MAX 32 /* interfaces of one namespace */
+#define NETWORK_NICS_MAX 32	     /* interfaces of one namespace */
 #define NETWORK_TAP_PREFIX "caisson" /* taps are caisson0, caisson1 ... in order of the nics */
 
 struct network {

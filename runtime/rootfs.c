@@ -26,8 +26,8 @@
  */
 #define SALT "caisson rootfs 1: mkfs.erofs --preserve-mtime -x2147483647"
 #define IMAGE_UUID "ca155000-0000-4000-8000-000000000000" /* the same content, the same image */
-#define SLACK (16u << 20)   /* bytes that an image may be larger than estimated */
-#define BUILD_TRIES 3	    /* when the tree changes meanwhile */
+#define SLACK (16u << 20) /* bytes that an image may be larger than estimated */
+#define BUILD_TRIES 3	  /* when the tree changes meanwhile */
 #define NAME_SIZE (ROOTFS_KEY_SIZE + 8)
 #define EROFS_SUPER_OFFSET 1024
 
@@ -86,8 +86,9 @@ static int cache_open(const char *dir, struct error *err)
 		return error_set(err, EPERM, "cache directory '%s' belongs to user %u, not %u", dir,
 				 st.st_uid, geteuid());
 	if (st.st_mode & 022)
-		return error_set(err, EPERM, "cache directory '%s' may be written by others (mode %04o)",
-				 dir, st.st_mode & 07777);
+		return error_set(err, EPERM,
+				 "cache directory '%s' may be written by others (mode %04o)", dir,
+				 st.st_mode & 07777);
 	if (st.st_mode & 077 && fchmod(fd, 0700) < 0)
 		return error_errno(err, "change mode of cache directory '%s'", dir);
 	return steal_fd(&fd);
@@ -144,8 +145,8 @@ static int image_use(int cache, struct rootfs_image *ret, struct error *err)
 static int temp_lock(int cache, const char *name, struct error *err)
 {
 	for (;;) {
-		_cleanup_close_ int fd = openat(cache, name, O_RDWR | O_CREAT | O_NOFOLLOW |
-						O_NONBLOCK | O_CLOEXEC, 0600);
+		_cleanup_close_ int fd = openat(
+			cache, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 		struct stat ours, there;
 
 		if (fd < 0)
@@ -181,7 +182,8 @@ static bool has_suffix(const char *name, const char *suffix)
  * then sees that the name is gone (temp_lock) or does not mind (image_use). */
 static bool remove_unlocked(int cache, const char *name)
 {
-	_cleanup_close_ int fd = openat(cache, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	_cleanup_close_ int fd = openat(cache, name,
+					O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat ours, there;
 
 	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &ours) == 0 &&
@@ -264,11 +266,12 @@ static int make_room(int cache, const struct rootfs_size *size, uint64_t limit, 
 	uint64_t need = size->bytes + SLACK, room;
 
 	if (size->bytes > limit)
-		return error_set(err, EFBIG,
-				 "an image of it takes %llu bytes, more than the cache may hold (%llu); "
-				 "its largest file is '%s' (%llu bytes)",
-				 (unsigned long long)size->bytes, (unsigned long long)limit,
-				 size->largest_path, (unsigned long long)size->largest);
+		return error_set(
+			err, EFBIG,
+			"an image of it takes %llu bytes, more than the cache may hold (%llu); "
+			"its largest file is '%s' (%llu bytes)",
+			(unsigned long long)size->bytes, (unsigned long long)limit,
+			size->largest_path, (unsigned long long)size->largest);
 	if (list_entries(cache, &e, err) < 0)
 		return -err->code;
 	room = free_bytes(cache);
@@ -276,11 +279,12 @@ static int make_room(int cache, const struct rootfs_size *size, uint64_t limit, 
 		trim(cache, &e, limit - size->bytes, need);
 	room = free_bytes(cache);
 	if (room < need)
-		return error_set(err, ENOSPC,
-				 "an image of it takes %llu bytes, more than are free in the cache (%llu); "
-				 "its largest file is '%s' (%llu bytes)",
-				 (unsigned long long)need, (unsigned long long)room,
-				 size->largest_path, (unsigned long long)size->largest);
+		return error_set(
+			err, ENOSPC,
+			"an image of it takes %llu bytes, more than are free in the cache (%llu); "
+			"its largest file is '%s' (%llu bytes)",
+			(unsigned long long)need, (unsigned long long)room, size->largest_path,
+			(unsigned long long)size->largest);
 	return 0;
 }
 
@@ -421,8 +425,8 @@ static int build(const struct rootfs_tree *t, int cache, int out, uint64_t limit
 }
 
 /* One attempt to use or make the image with ret->key.  1: it is in ret; 0: the key has changed. */
-static int attempt(const struct rootfs_tree *t, int cache, uint64_t limit,
-		   struct rootfs_image *ret, struct error *err)
+static int attempt(const struct rootfs_tree *t, int cache, uint64_t limit, struct rootfs_image *ret,
+		   struct error *err)
 {
 	char temp[NAME_SIZE], name[NAME_SIZE];
 	_cleanup_close_ int out = -1;

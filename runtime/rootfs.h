@@ -30,7 +30,7 @@
 struct rootfs_image {
 	int fd; /* read-only, close-on-exec, with a shared flock; valid when key is not empty */
 	char key[ROOTFS_KEY_SIZE];
-	bool reused; /* it was there already */
+	bool reused;   /* it was there already */
 	uint64_t size; /* bytes */
 };
 

@@ -16,7 +16,7 @@
 #include "lib/cleanup.h"
 
 #define CONTENT_MAX (16u << 20) /* bytes of an upper directory whose content is hashed */
-#define XATTR_MAX 65536 /* bytes of names, and of a value: the kernel's own limits */
+#define XATTR_MAX 65536		/* bytes of names, and of a value: the kernel's own limits */
 #define BLOCK 4096u
 
 enum walk_mode {
@@ -163,8 +163,7 @@ static void measure(struct walk *w, const struct stat *st)
 	w->size.bytes += (size + BLOCK - 1) / BLOCK * BLOCK;
 	if (S_ISREG(st->st_mode) && size >= w->size.largest) {
 		w->size.largest = size;
-		snprintf(w->size.largest_path, sizeof(w->size.largest_path), "%.255s",
-			 w->path);
+		snprintf(w->size.largest_path, sizeof(w->size.largest_path), "%.255s", w->path);
 	}
 }
 
@@ -204,8 +203,9 @@ static int hash_link(struct walk *w, int dir, const char *name)
 static bool xattr_is_private(const char *name)
 {
 	static const char *const names[] = {"origin", "impure", "nlink", "uuid", "upper"};
-	const char *rest = strncmp(name, "trusted.overlay.", 16) == 0 ? name + 16 :
-			   strncmp(name, "user.overlay.", 13) == 0 ? name + 13 : NULL;
+	const char *rest = strncmp(name, "trusted.overlay.", 16) == 0 ? name + 16
+			   : strncmp(name, "user.overlay.", 13) == 0  ? name + 13
+								      : NULL;
 
 	for (size_t i = 0; rest && i < ARRAY_SIZE(names); i++)
 		if (strcmp(rest, names[i]) == 0)
@@ -327,8 +327,8 @@ static int walk_dir(struct walk *w, int fd)
 
 		/* mkfs.erofs could not open it either. */
 		if ((size_t)n >= sizeof(w->path) - before)
-			return error_set(w->err, ENAMETOOLONG, "a path in it, '%.64s...', is too long",
-					 w->path);
+			return error_set(w->err, ENAMETOOLONG,
+					 "a path in it, '%.64s...', is too long", w->path);
 		w->path_size = before + (size_t)n;
 		rc = walk_child(w, dirfd(d), names.v[i]);
 	}
@@ -381,8 +381,8 @@ static bool is_below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
-	return strcmp(dir, "/") == 0 ? strcmp(path, "/") != 0 :
-	       strncmp(path, dir, n) == 0 && path[n] == '/';
+	return strcmp(dir, "/") == 0 ? strcmp(path, "/") != 0
+				     : strncmp(path, dir, n) == 0 && path[n] == '/';
 }
 
 /*
@@ -466,8 +466,10 @@ int rootfs_tree_open(struct rootfs_tree *ret, const char *dir, struct error *err
 
 		if (bare < 0) {
 			rootfs_tree_close(ret);
-			return error_errno(err, "root directory '%s' has file systems mounted below "
-						"it: open_tree", dir);
+			return error_errno(err,
+					   "root directory '%s' has file systems mounted below "
+					   "it: open_tree",
+					   dir);
 		}
 		close(fd);
 		fd = bare;

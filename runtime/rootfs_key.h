@@ -29,7 +29,7 @@
 #define ROOTFS_KEY_SIZE 65 /* 64 hexadecimal digits of a SHA-256, NUL */
 
 struct rootfs_tree {
-	int fd; /* the root directory, without what is mounted below */
+	int fd;		     /* the root directory, without what is mounted below */
 	char path[PATH_MAX]; /* without symbolic links */
 	bool mounts_below;
 	bool overlay; /* and below are the options of the mount, as mountinfo has them */
@@ -38,7 +38,8 @@ struct rootfs_tree {
 
 /* What an image of the tree needs. */
 struct rootfs_size {
-	uint64_t bytes; /* upper bound of the image; a hole counts like data, as mkfs.erofs has it */
+	uint64_t
+		bytes; /* upper bound of the image; a hole counts like data, as mkfs.erofs has it */
 	uint64_t files;
 	uint64_t largest; /* bytes, and the path below the root */
 	char largest_path[256];

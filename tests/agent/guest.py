@@ -120,7 +120,8 @@ class Guest:
         args = [
             "qemu-system-x86_64", "-M",
             "microvm,acpi=off,x-option-roms=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on",
-            "-accel", "tcg", "-cpu", "max", "-m", str(memory), "-nodefaults", "-no-user-config",
+            "-accel", "tcg", "-cpu", "max", "-m", str(memory),
+            "-smp", os.environ.get("CAISSON_TEST_CPUS", "1"), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append",
             f"console=ttyS0 {'' if verbose else 'quiet'} panic=-1 reboot=t {append} "
             # freed memory is filled with rubbish in the agent: to find what still uses it

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import random
 import re
 import shutil
 import struct
@@ -929,6 +930,66 @@ def test_more_than_the_window(fresh):
     fresh.idle(5)
     fresh.qemu.wait(10)
     assert "malformed" in fresh.console()
+
+
+def strange_container(r, n):
+    """Well formed, and nothing a sane host would ask for."""
+    number = lambda: r.choice([0, 1, 2, 7, 255, 4096, 1 << 15, 1 << 20, (1 << 31) - 1,
+                               r.getrandbits(16), r.getrandbits(31)])
+    path = lambda: r.choice(["/", "/dev", "/proc", "/proc/self", "/proc/1/fd/0", "/sys", "//", "/.", "/..",
+                             "/bin/sh", "/loop-a", "/link-up/x", "/" + "a" * 300, "/" + "a/" * 2000,
+                             "/new\n\x7f%s%n", "/dev/pts/ptmx", "/tmp", "/data"])
+    text = lambda: r.choice([None, "", "x", "proc", "tmpfs", "overlay", "bind", "cgroup", "9p", "devpts",
+                             "ext4", "size=-1", "mode=0", "%s%n", "a" * 5000])
+    mounts = [w.mount(path(), text(), text(), r.getrandbits(26) & ~32 if r.random() < .5 else number(), text(),
+                      r.choice([0, 0, w.SHARED, w.PRIVATE | w.REC, w.SLAVE | w.SHARED, number()]),
+                      r.choice([-1, -1, 0, 5, (1 << 31) - 1]), r.random() < .5, r.random() < .3)
+              for _ in range(r.randrange(4))]
+    process = w.process(
+        [text() or ""] + ["a"] * r.randrange(3) if r.random() < .3 else ["/bin/sleep", "100"],
+        terminal=r.random() < .3, rows=r.getrandbits(16), columns=r.getrandbits(16), cwd=path(),
+        env=[r.choice(["PATH=", "HOME", "=", "", "A=" + "b" * 3000]) for _ in range(r.randrange(4))],
+        uid=r.choice([0, 0, number()]), gid=number(), gids=[number() for _ in range(r.randrange(4))],
+        umask=number(), caps=r.getrandbits(64), ambient=r.choice([0, r.getrandbits(41)]),
+        rlimits=[(r.randrange(18), number(), number()) for _ in range(r.randrange(2))],
+        nnp=r.random() < .5, oom_score_adj=r.choice([None, -1000, 1000, 9999]),
+        seccomp=r.choice([b"", b"", os.urandom(8 * r.randrange(5)), deny(83)]),
+        seccomp_flags=r.choice([0, 0, number()]), extra_fds=r.choice([0, 0, 3, 29, 30, number()]))
+    return w.container(
+        f"strange{n}", process, hostname=text(), domainname=text(),
+        unshare=r.choice([w.NEWPID, w.NEWPID | w.NEWCGROUP | w.NEWIPC, 0, r.getrandbits(31)]),
+        upper_size=r.choice([0, 0, number()]), readonly=r.random() < .3,
+        propagation=r.choice([0, 0, number()]), mounts=[*w.DEFAULT_MOUNTS[:r.randrange(8)], *mounts],
+        devices=[w.device(path(), number(), number(), number()) for _ in range(r.randrange(2))],
+        sysctl=[(text() or "", text() or "") for _ in range(r.randrange(2))],
+        masked=[path() for _ in range(r.randrange(3))],
+        readonly_paths=[path() for _ in range(r.randrange(3))],
+        limits=r.choice([None, w.resources(number(), number(), number(), number(), number(), number())]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_strange_requests(guest, seed):
+    """Each is carried out or refused with one sentence, and the agent goes on."""
+    r = random.Random(seed)
+    made = 0
+    for n in range(60):
+        s = guest.session()
+        s.send(w.CREATE, strange_container(r, n))
+        try:
+            s.result()
+        except Result as e:
+            assert e.code > 0 and e.text and len(e.text) < 1100 and e.text.isprintable(), e.text
+            continue
+        made += 1
+        try:
+            guest.start(f"strange{n}")
+            guest.exec(f"strange{n}", ["/bin/true"], terminal=r.random() < .5)
+        except Result:
+            pass
+        s.send(w.HANGUP)
+        s.wait()
+    assert made > 5
+    assert guest.run(["/bin/true"])[2] == (0, 0, False)
 
 
 def test_frames_in_pieces(fresh):

@@ -162,9 +162,12 @@ static void test_many_and_nested(void **state)
 			pause();
 	}
 	inner = sleeper(0);
-	assert_int_equal(sh("for d in $(find /sys/fs/cgroup -type d -path '*%s'); do mkdir $d/a $d/a/b;"
-			    "done; for d in $(find /sys/fs/cgroup -path '*%s/a/b' ! -path '*cpuset*'); do "
-			    "echo %d >$d/cgroup.procs; done", path, path, inner), 0);
+	assert_int_equal(
+		sh("for d in $(find /sys/fs/cgroup -type d -path '*%s'); do mkdir $d/a $d/a/b;"
+		   "done; for d in $(find /sys/fs/cgroup -path '*%s/a/b' ! -path '*cpuset*'); do "
+		   "echo %d >$d/cgroup.procs; done",
+		   path, path, inner),
+		0);
 	usleep(50000);
 	end();
 	assert_int_equal(places(path), 0);
@@ -188,7 +191,8 @@ static void test_spares_the_caller(void **state)
 			for (;;)
 				pause();
 		if (cgroup_enter(path, false, getpid(), &err) < 0 ||
-		    cgroup_enter(path, false, child, &err) < 0 || cgroup_kill(path, false, &err) < 0)
+		    cgroup_enter(path, false, child, &err) < 0 ||
+		    cgroup_kill(path, false, &err) < 0)
 			_exit(1);
 		_exit(waitpid(child, NULL, 0) == child ? 0 : 2);
 	}
@@ -199,7 +203,8 @@ static void test_spares_the_caller(void **state)
 
 static void test_paths(void **state)
 {
-	static const char *const bad[] = {"/../x", "/a/../../x", "..", "a/..", "", "/", "///", "/./.", "."};
+	static const char *const bad[] = {"/../x", "/a/../../x", "..",	 "a/..", "",
+					  "/",	   "///",	 "/./.", "."};
 	char relative[64], text[5000];
 	struct error err = {0};
 
@@ -224,7 +229,8 @@ static void test_paths(void **state)
 	assert_int_equal(places(text), 0);
 	snprintf(text, sizeof(text), "/caisson/caisson-test-%d-relative", getpid());
 	ok(cgroup_remove(text, false, &err), &err);
-	sh("find /sys/fs/cgroup -maxdepth 2 -type d -name caisson -empty -exec rmdir {} + 2>/dev/null;"
+	sh("find /sys/fs/cgroup -maxdepth 2 -type d -name caisson -empty -exec rmdir {} + "
+	   "2>/dev/null;"
 	   "find /sys/fs/cgroup -maxdepth 2 -type d -name caisson -exec rmdir {} + 2>/dev/null");
 
 	assert_int_equal(cgroup_create("system.slice:caisson:x", true, &none, &err), -EOPNOTSUPP);
@@ -242,8 +248,11 @@ static bool has_value(const char *v1, const char *v2, const char *v1_value, cons
 static void test_resources(void **state)
 {
 	struct config_host_resources r = {
-		.cpu_quota_us = 50000, .cpu_period_us = 200000, .cpu_shares = 512,
-		.cpuset_cpus = (char *)"0", .cpuset_mems = (char *)"0",
+		.cpu_quota_us = 50000,
+		.cpu_period_us = 200000,
+		.cpu_shares = 512,
+		.cpuset_cpus = (char *)"0",
+		.cpuset_mems = (char *)"0",
 	};
 	struct error err = {0};
 	pid_t pid;
@@ -285,9 +294,12 @@ static void test_enter_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_life),	     cmocka_unit_test(test_many_and_nested),
-		cmocka_unit_test(test_spares_the_caller), cmocka_unit_test(test_paths),
-		cmocka_unit_test(test_resources),    cmocka_unit_test(test_enter_fails),
+		cmocka_unit_test(test_life),
+		cmocka_unit_test(test_many_and_nested),
+		cmocka_unit_test(test_spares_the_caller),
+		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_enter_fails),
 	};
 	struct error err = {0};
 	int failed;

@@ -32,7 +32,7 @@
 #include "lib/cleanup.h"
 #include "runtime/network.h"
 
-#define VNET_HDR 10 /* struct virtio_net_hdr, the default size of a tap */
+#define VNET_HDR 10	      /* struct virtio_net_hdr, the default size of a tap */
 #define TEST_ETHERTYPE 0x88b5 /* IEEE 802 local experimental 1 */
 
 static const char *skip_reason;
@@ -102,10 +102,14 @@ static void add_veth(struct ns *ns, const char *name)
 	sh("ip link del peer_%s 2>/dev/null", name);
 	assert_int_equal(sh("ip link add peer_%s type veth peer name %s netns %d && "
 			    "ip link set peer_%s up",
-			    name, name, ns->pid, name), 0);
-	assert_int_equal(ns_sh(ns, "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad;"
-				   "echo 0 >/proc/sys/net/ipv6/conf/%s/accept_dad;"
-				   "ip link set lo up; ip link set %s up", name, name), 0);
+			    name, name, ns->pid, name),
+			 0);
+	assert_int_equal(ns_sh(ns,
+			       "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad;"
+			       "echo 0 >/proc/sys/net/ipv6/conf/%s/accept_dad;"
+			       "ip link set lo up; ip link set %s up",
+			       name, name),
+			 0);
 }
 
 /* The whole state of a namespace as text. */
@@ -118,7 +122,8 @@ static void state_of(struct ns *ns, char *text, size_t size)
 	snprintf(command, sizeof(command),
 		 "nsenter --net=%s sh -c 'ip -d link; ip -d address; ip route; ip -6 route; "
 		 "ip neighbour; tc qdisc; for i in $(ls /proc/self/net/dev_snmp6); do "
-		 "tc filter show dev $i ingress; done' | sed 's/ state UP\\b//'", ns->path);
+		 "tc filter show dev $i ingress; done' | sed 's/ state UP\\b//'",
+		 ns->path);
 	f = popen(command, "r");
 	assert_non_null(f);
 	n = fread(text, 1, size - 1, f);
@@ -213,19 +218,21 @@ static const struct spec_address *find_address(const struct spec_nic *nic, uint8
 static void prepare_eth0(struct ns *ns)
 {
 	add_veth(ns, "eth0");
-	assert_int_equal(ns_sh(ns,
-		"set -e; ip link set eth0 address 02:00:00:00:00:07 mtu 1400;"
-		"ip address add 10.5.0.2/24 broadcast 10.5.0.255 dev eth0;"
-		"ip address add 10.5.0.3/24 dev eth0;"
-		"ip address add fd05::2/64 dev eth0 nodad;"
-		"ip address add fe80::1234/64 dev eth0 nodad;"
-		"ip route add default via 10.5.0.1 metric 100;"
-		"ip route add 10.7.0.0/16 via 192.0.2.1 dev eth0 onlink mtu 1300;"
-		"ip route add 10.6.0.0/16 dev eth0 src 10.5.0.3;"
-		"ip route add blackhole 10.8.0.0/16;"
-		"ip -6 route add default via fd05::1 metric 1024;"
-		"ip neighbour add 10.5.0.9 lladdr 02:00:00:00:00:09 nud permanent dev eth0;"
-		"ip neighbour add 10.5.0.8 lladdr 02:00:00:00:00:08 nud reachable dev eth0"), 0);
+	assert_int_equal(
+		ns_sh(ns,
+		      "set -e; ip link set eth0 address 02:00:00:00:00:07 mtu 1400;"
+		      "ip address add 10.5.0.2/24 broadcast 10.5.0.255 dev eth0;"
+		      "ip address add 10.5.0.3/24 dev eth0;"
+		      "ip address add fd05::2/64 dev eth0 nodad;"
+		      "ip address add fe80::1234/64 dev eth0 nodad;"
+		      "ip route add default via 10.5.0.1 metric 100;"
+		      "ip route add 10.7.0.0/16 via 192.0.2.1 dev eth0 onlink mtu 1300;"
+		      "ip route add 10.6.0.0/16 dev eth0 src 10.5.0.3;"
+		      "ip route add blackhole 10.8.0.0/16;"
+		      "ip -6 route add default via fd05::1 metric 1024;"
+		      "ip neighbour add 10.5.0.9 lladdr 02:00:00:00:00:09 nud permanent dev eth0;"
+		      "ip neighbour add 10.5.0.8 lladdr 02:00:00:00:00:08 nud reachable dev eth0"),
+		0);
 }
 
 static void check_eth0(const struct spec_nic *nic)
@@ -306,7 +313,8 @@ static void test_takes_peers_and_metrics(void **state)
 	add_veth(&ns, "eth0");
 	assert_int_equal(ns_sh(&ns, "set -e; ip address add 10.5.0.2 peer 10.9.9.9/32 dev eth0;"
 				    "ip address add 10.4.0.2/24 metric 77 dev eth0;"
-				    "ip address add 10.3.0.2/24 noprefixroute dev eth0"), 0);
+				    "ip address add 10.3.0.2/24 noprefixroute dev eth0"),
+			 0);
 	assert_int_equal(take(&ns, &arena, &n), 0);
 	assert_int_equal(n.n, 1);
 	assert_int_equal(n.nics[0].addresses_n, 3);
@@ -329,7 +337,8 @@ static void test_takes_peers_and_metrics(void **state)
 static int packet_socket(const char *dev)
 {
 	struct sockaddr_ll to = {
-		.sll_family = AF_PACKET, .sll_protocol = htons(TEST_ETHERTYPE),
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(TEST_ETHERTYPE),
 		.sll_ifindex = (int)if_nametoindex(dev),
 	};
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(TEST_ETHERTYPE));
@@ -523,7 +532,8 @@ static void test_foreign_filter_survives(void **state)
 	add_veth(&ns, "eth0");
 	assert_int_equal(take(&ns, &arena, &n), 0);
 	assert_int_equal(ns_sh(&ns, "tc filter add dev eth0 ingress prio 7 protocol ip u32 "
-				    "match u32 0 0 flowid 1:1"), 0);
+				    "match u32 0 0 flowid 1:1"),
+			 0);
 	network_done(&n);
 	release(ns.path);
 	assert_false(has_text(&ns, "mirred"));
@@ -602,7 +612,8 @@ static void test_stacked_interfaces(void **state)
 	(void)state;
 	add_veth(&ns, "eth0");
 	assert_int_equal(ns_sh(&ns, "ip link add br0 type bridge && ip link set eth0 master br0 &&"
-				    "ip link set br0 up && ip address add 10.5.0.2/24 dev br0"), 0);
+				    "ip link set br0 up && ip address add 10.5.0.2/24 dev br0"),
+			 0);
 	assert_int_equal(take(&ns, &arena, &n), 0);
 	assert_int_equal(n.n, 1);
 	assert_string_equal(n.nics[0].name, "br0");

@@ -128,8 +128,8 @@ static void image_fails(const char *dir, uint64_t cache_size, int code, const ch
 
 static void mount_image(const struct rootfs_image *i, const char *at)
 {
-	assert_int_equal(sh("mkdir -p %s && mount -o loop,ro %s/%s.erofs %s", at, cache, i->key,
-			    at), 0);
+	assert_int_equal(
+		sh("mkdir -p %s && mount -o loop,ro %s/%s.erofs %s", at, cache, i->key, at), 0);
 }
 
 /* Puts a script in place of mkfs.erofs. */
@@ -157,8 +157,8 @@ static int setup(void **state)
 {
 	(void)state;
 	real_mkfs();
-	return sh("umount %s/cache %s/*/c?/merged 2>/dev/null; rm -rf %s; mkdir -p %s/rootfs", base, base,
-		  base, base);
+	return sh("umount %s/cache %s/*/c?/merged 2>/dev/null; rm -rf %s; mkdir -p %s/rootfs", base,
+		  base, base, base);
 }
 
 static void make_everything(const char *dir)
@@ -166,18 +166,21 @@ static void make_everything(const char *dir)
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	assert_int_equal(sh("cd %s && mkdir -p etc usr/bin deep/er && echo hello >etc/file &&"
-			    "printf 'x%%.0s' $(seq 1 5000) >usr/bin/tool && chmod 6755 usr/bin/tool &&"
-			    "chown 1000:1001 etc/file && chmod 0640 etc/file && ln etc/file hard &&"
-			    "ln -s /etc/passwd absolute && ln -s ../../.. up && mkfifo fifo &&"
-			    "mknod null c 1 3 && mknod disk b 259 1048575 && mkdir sticky &&"
-			    "chmod 1777 sticky && : >'new\nline' && touch -d '2001-02-03 04:05:06.789' "
-			    "etc/file && chown -h 5:6 up && mkdir -p deep/$(printf 'a%%.0s' $(seq 1 250))",
-			    dir), 0);
+	assert_int_equal(
+		sh("cd %s && mkdir -p etc usr/bin deep/er && echo hello >etc/file &&"
+		   "printf 'x%%.0s' $(seq 1 5000) >usr/bin/tool && chmod 6755 usr/bin/tool &&"
+		   "chown 1000:1001 etc/file && chmod 0640 etc/file && ln etc/file hard &&"
+		   "ln -s /etc/passwd absolute && ln -s ../../.. up && mkfifo fifo &&"
+		   "mknod null c 1 3 && mknod disk b 259 1048575 && mkdir sticky &&"
+		   "chmod 1777 sticky && : >'new\nline' && touch -d '2001-02-03 04:05:06.789' "
+		   "etc/file && chown -h 5:6 up && mkdir -p deep/$(printf 'a%%.0s' $(seq 1 250))",
+		   dir),
+		0);
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s/socket", dir);
 	assert_int_equal(bind(fd, (void *)&a, sizeof(a)), 0);
 	assert_int_equal(setxattr(in_base("rootfs/usr/bin/tool"), "security.capability",
-				  "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20, 0), 0);
+				  "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20, 0),
+			 0);
 	assert_int_equal(setxattr(in_base("rootfs/etc"), "user.note", "of us", 5, 0), 0);
 	assert_int_equal(setxattr(in_base("rootfs/etc"), "trusted.note", "of root", 7, 0), 0);
 }
@@ -194,14 +197,17 @@ static void test_image_is_the_tree(void **state)
 	assert_false(i.reused);
 	mount_image(&i, at);
 	/* type, mode, owner, times (of all but the directories' sizes), link targets and counts */
-	assert_int_equal(sh("list() { (cd $1 && find . \\( -type d -printf '%%p d %%m %%U %%G %%T@\\n' \\)"
-			    " -o -printf '%%p %%y %%m %%U %%G %%s %%T@ %%n %%l\\n' | sort; find . -type c "
-			    "-exec stat -c '%%n %%t %%T' {} + -o -type b -exec stat -c '%%n %%t %%T' {} +;"
-			    "find . -type f -exec sha256sum {} + | sort); };"
-			    "list %s >%s/a; list %s >%s/b; diff %s/a %s/b", dir, base, at, base, base,
-			    base), 0);
+	assert_int_equal(
+		sh("list() { (cd $1 && find . \\( -type d -printf '%%p d %%m %%U %%G %%T@\\n' \\)"
+		   " -o -printf '%%p %%y %%m %%U %%G %%s %%T@ %%n %%l\\n' | sort; find . -type c "
+		   "-exec stat -c '%%n %%t %%T' {} + -o -type b -exec stat -c '%%n %%t %%T' {} +;"
+		   "find . -type f -exec sha256sum {} + | sort); };"
+		   "list %s >%s/a; list %s >%s/b; diff %s/a %s/b",
+		   dir, base, at, base, base, base),
+		0);
 	assert_int_equal(sh("[ %s/etc/file -ef %s/hard ]", at, at), 0);
-	assert_int_equal(getxattr(in_base("mnt/usr/bin/tool"), "security.capability", value, 64), 20);
+	assert_int_equal(getxattr(in_base("mnt/usr/bin/tool"), "security.capability", value, 64),
+			 20);
 	assert_int_equal(getxattr(in_base("mnt/etc"), "user.note", value, 64), 5);
 	assert_int_equal(getxattr(in_base("mnt/etc"), "trusted.note", value, 64), 7);
 	assert_int_equal(sh("umount %s", at), 0);
@@ -211,11 +217,18 @@ static void test_image_is_the_tree(void **state)
 static void test_same_tree_is_reused(void **state)
 {
 	static const char *const changes[] = {
-		"echo more >>etc/file", "chmod 0600 etc/file", "chown 7 etc/file", "mv hard hard2",
-		"rm absolute; ln -s /etc/shadow absolute", "rm fifo", "ln etc/file third",
+		"echo more >>etc/file",
+		"chmod 0600 etc/file",
+		"chown 7 etc/file",
+		"mv hard hard2",
+		"rm absolute; ln -s /etc/shadow absolute",
+		"rm fifo",
+		"ln etc/file third",
 		/* the same size and times: only ctime tells */
-		"touch -r etc/file ../ref; printf j | dd of=etc/file conv=notrunc 2>&-; touch -r ../ref etc/file",
-		"mkdir sticky/new", "touch usr",
+		"touch -r etc/file ../ref; printf j | dd of=etc/file conv=notrunc 2>&-; touch -r "
+		"../ref etc/file",
+		"mkdir sticky/new",
+		"touch usr",
 	};
 	const char *dir = in_base("rootfs");
 	struct rootfs_image a, b;
@@ -271,7 +284,8 @@ static void test_refusals(void **state)
 	double t;
 
 	(void)state;
-	assert_int_equal(sh("mkdir -m 700 %s; echo x >%s/plain; ln -s / %s/x", cache, base, dir), 0);
+	assert_int_equal(sh("mkdir -m 700 %s; echo x >%s/plain; ln -s / %s/x", cache, base, dir),
+			 0);
 	image_fails(in_base("nothing"), 0, ENOENT, "nothing': No such file");
 	image_fails(in_base("plain"), 0, ENOTDIR, "plain': Not a directory");
 
@@ -311,7 +325,9 @@ static void test_deep_and_long(void **state)
 	assert_int_equal(sh("cd %s/rootfs && mkdir -p e/$(printf 'd/%%.0s' $(seq 600))", base), 0);
 	image_fails(in_base("rootfs"), 0, ELOOP, "is more than 512 directories deep");
 	assert_int_equal(sh("cd %s/rootfs && rm -r e && n=$(printf 'n%%.0s' $(seq 1 250)) && "
-			    "for i in $(seq 1 20); do mkdir $n && cd -P $n || exit 1; done", base), 0);
+			    "for i in $(seq 1 20); do mkdir $n && cd -P $n || exit 1; done",
+			    base),
+			 0);
 	image_fails(in_base("rootfs"), 0, ENAMETOOLONG, "is too long");
 }
 
@@ -323,7 +339,8 @@ static void test_unreadable(void **state)
 	(void)state;
 	assert_int_equal(sh("mkdir %s/rootfs/secret %s/mine && echo x >%s/rootfs/secret/file && "
 			    "chmod 0700 %s/rootfs/secret && chmod 0755 %s && chown 65534 %s/mine",
-			    base, base, base, base, base, base), 0);
+			    base, base, base, base, base, base),
+			 0);
 	pid = fork();
 	if (pid == 0) {
 		struct error err = {0};
@@ -357,7 +374,9 @@ static void test_no_space(void **state)
 
 	(void)state;
 	assert_int_equal(sh("head -c 30000000 /dev/zero >%s/zeros && mkdir -m 0700 %s && "
-			    "mount -t tmpfs -o size=40m,mode=0700 none %s", dir, cache, cache), 0);
+			    "mount -t tmpfs -o size=40m,mode=0700 none %s",
+			    dir, cache, cache),
+			 0);
 	image_fails(dir, 0, ENOSPC, "more than are free in the cache");
 	/* Space that runs out on the way, and a file that grows. */
 	fake_mkfs("for a; do image=$b; b=$a; done; head -c 99000000 /dev/zero >$image");
@@ -380,7 +399,9 @@ static void test_damaged_image_is_made_again(void **state)
 {
 	const char *dir = in_base("rootfs");
 	static const char *const damage[] = {
-		"truncate -s 4096", "truncate -s 0", "dd conv=notrunc if=/dev/zero count=8 2>/dev/null of=",
+		"truncate -s 4096",
+		"truncate -s 0",
+		"dd conv=notrunc if=/dev/zero count=8 2>/dev/null of=",
 	};
 
 	(void)state;
@@ -390,11 +411,13 @@ static void test_damaged_image_is_made_again(void **state)
 
 		rootfs_image_done(&i);
 		assert_int_equal(sh("f=$(echo %s/*.erofs); case '%s' in *=) %s$f;; *) %s $f;; esac",
-				    cache, damage[n], damage[n], damage[n]), 0);
+				    cache, damage[n], damage[n], damage[n]),
+				 0);
 		j = image(dir);
 		assert_false(j.reused);
 		mount_image(&j, in_base("mnt"));
-		assert_int_equal(sh("cmp %s/mnt/file %s/file && umount %s/mnt", base, dir, base), 0);
+		assert_int_equal(sh("cmp %s/mnt/file %s/file && umount %s/mnt", base, dir, base),
+				 0);
 		rootfs_image_done(&j);
 	}
 }
@@ -430,7 +453,8 @@ static void test_killed_maker(void **state)
 		assert_false(i.reused);
 		assert_int_equal(count(".tmp"), 0);
 		rootfs_image_done(&i);
-		assert_int_not_equal(sh("grep -qs '^State:.[^ZX]' /proc/$(cat %s/pid)/status", base), 0);
+		assert_int_not_equal(
+			sh("grep -qs '^State:.[^ZX]' /proc/$(cat %s/pid)/status", base), 0);
 		unlink(in_base("pid"));
 		assert_int_equal(sh("echo y >%s/again", dir), 0);
 	}
@@ -443,9 +467,10 @@ static void test_many_at_once_make_one(void **state)
 	pid_t pids[8];
 
 	(void)state;
-	assert_int_equal(sh("cp -r /etc/ssl %s/ && head -c 5000000 /dev/urandom >%s/file", dir, dir), 0);
-	snprintf(script, sizeof(script), "echo made >>%s/log; sleep 0.1; PATH=%s exec mkfs.erofs \"$@\"",
-		 base, saved_path);
+	assert_int_equal(
+		sh("cp -r /etc/ssl %s/ && head -c 5000000 /dev/urandom >%s/file", dir, dir), 0);
+	snprintf(script, sizeof(script),
+		 "echo made >>%s/log; sleep 0.1; PATH=%s exec mkfs.erofs \"$@\"", base, saved_path);
 	fake_mkfs(script);
 	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
 		pids[i] = fork();
@@ -479,8 +504,9 @@ static void test_trim(void **state)
 
 	(void)state;
 	for (int n = 0; n < 4; n++) {
-		assert_int_equal(sh("mkdir %s/r%d && head -c 2000000 /dev/urandom >%s/r%d/file", base, n,
-				    base, n), 0);
+		assert_int_equal(sh("mkdir %s/r%d && head -c 2000000 /dev/urandom >%s/r%d/file",
+				    base, n, base, n),
+				 0);
 		i[n] = image(in_base((char[]){'r', (char)('0' + n), 0}));
 	}
 	assert_int_equal(count(".erofs"), 4);
@@ -515,7 +541,8 @@ static void test_mounts_below_stay_out(void **state)
 	(void)state;
 	assert_int_equal(sh("mkdir %s/data && echo own >%s/data/own", dir, dir), 0);
 	key_of(dir, before);
-	assert_int_equal(sh("mount -t tmpfs none %s/data && echo other >%s/data/other", dir, dir), 0);
+	assert_int_equal(sh("mount -t tmpfs none %s/data && echo other >%s/data/other", dir, dir),
+			 0);
 	key_of(dir, after);
 	assert_string_equal(before, after);
 	i = image(dir);
@@ -528,17 +555,22 @@ static void test_mounts_below_stay_out(void **state)
 /* A container as an engine has it: <store>/<id>/{merged,diff,work}. */
 static void add_container(const char *store, const char *id, const char *lower)
 {
-	assert_int_equal(sh("mkdir -p %s/%s/merged %s/%s/diff %s/%s/work && cd %s && "
-			    "mount -t overlay overlay -o 'lowerdir=%s,upperdir=%s/diff,workdir=%s/work' "
-			    "%s/merged", store, id, store, id, store, id, store, lower, id, id, id), 0);
+	assert_int_equal(
+		sh("mkdir -p %s/%s/merged %s/%s/diff %s/%s/work && cd %s && "
+		   "mount -t overlay overlay -o 'lowerdir=%s,upperdir=%s/diff,workdir=%s/work' "
+		   "%s/merged",
+		   store, id, store, id, store, id, store, lower, id, id, id),
+		0);
 }
 
 static void add_layers(const char *store)
 {
-	assert_int_equal(sh("mkdir -p %s/l %s/%s/diff/etc %s/%s/diff/bin && cd %s && ln -s ../%s/diff l/A &&"
-			    "ln -s ../%s/diff l/B && echo base >%s/diff/etc/base && echo b >%s/diff/bin/b",
-			    store, store, LAYER_A, store, LAYER_B, store, LAYER_A, LAYER_B, LAYER_A,
-			    LAYER_B), 0);
+	assert_int_equal(
+		sh("mkdir -p %s/l %s/%s/diff/etc %s/%s/diff/bin && cd %s && ln -s ../%s/diff l/A &&"
+		   "ln -s ../%s/diff l/B && echo base >%s/diff/etc/base && echo b >%s/diff/bin/b",
+		   store, store, LAYER_A, store, LAYER_B, store, LAYER_A, LAYER_B, LAYER_A,
+		   LAYER_B),
+		0);
 }
 
 static void test_containers_of_one_image(void **state)
@@ -559,14 +591,18 @@ static void test_containers_of_one_image(void **state)
 		add_container(store, "c1", "l/B:l/A");
 		add_container(store, "c2", "l/B:l/A");
 		assert_true(same_key(a, b));
-		assert_int_equal(sh("for m in '%s' '%s'; do cd \"$m\" && mkdir run && echo same >run/f && "
-				    "touch -d @1 run/f && ln -s /proc/mounts etc/mtab; sleep 0.02; done",
-				    a, b), 0);
+		assert_int_equal(
+			sh("for m in '%s' '%s'; do cd \"$m\" && mkdir run && echo same >run/f && "
+			   "touch -d @1 run/f && ln -s /proc/mounts etc/mtab; sleep 0.02; done",
+			   a, b),
+			0);
 		assert_true(same_key(a, b));
 		i = image(a);
 		mount_image(&i, in_base("mnt"));
-		assert_int_equal(sh("cd %s/mnt && [ $(cat etc/base bin/b run/f | tr -d '\\n') = basebsame ]",
-				    base), 0);
+		assert_int_equal(
+			sh("cd %s/mnt && [ $(cat etc/base bin/b run/f | tr -d '\\n') = basebsame ]",
+			   base),
+			0);
 		assert_int_equal(sh("umount %s/mnt", base), 0);
 		rootfs_image_done(&i);
 		i = image(b);
@@ -613,8 +649,11 @@ static void test_large_upper(void **state)
 	key_of(merged, x);
 	key_of(merged, y);
 	assert_string_equal(x, y);
-	assert_int_equal(sh("touch -r %s/big %s/ref; printf x | dd of=%s/big conv=notrunc 2>/dev/null;"
-			    "touch -r %s/ref %s/big", merged, base, merged, base, merged), 0);
+	assert_int_equal(
+		sh("touch -r %s/big %s/ref; printf x | dd of=%s/big conv=notrunc 2>/dev/null;"
+		   "touch -r %s/ref %s/big",
+		   merged, base, merged, base, merged),
+		0);
 	key_of(merged, y);
 	assert_string_not_equal(x, y);
 	assert_int_equal(sh("umount %s", merged), 0);
@@ -627,13 +666,14 @@ static void test_foreign_overlay(void **state)
 	char before[ROOTFS_KEY_SIZE], after[ROOTFS_KEY_SIZE];
 
 	(void)state;
-	assert_int_equal(sh("mkdir -p '%s/lo:wer/deep' && echo 1 >'%s/lo:wer/deep/file'", store, store),
-			 0);
+	assert_int_equal(
+		sh("mkdir -p '%s/lo:wer/deep' && echo 1 >'%s/lo:wer/deep/file'", store, store), 0);
 	add_container(store, "c1", "lo\\:wer");
 	key_of(merged, before);
 	key_of(merged, after);
 	assert_string_equal(before, after);
-	assert_int_equal(sh("umount %s; sleep 0.01; echo 2 >'%s/lo:wer/deep/file'", merged, store), 0);
+	assert_int_equal(sh("umount %s; sleep 0.01; echo 2 >'%s/lo:wer/deep/file'", merged, store),
+			 0);
 	add_container(store, "c1", "lo\\:wer");
 	key_of(merged, after);
 	assert_string_not_equal(before, after);
@@ -649,8 +689,11 @@ static void test_time(void **state)
 
 	(void)state;
 	add_layers(store);
-	assert_int_equal(sh("cd %s/%s/diff && for d in $(seq 1 100); do mkdir d$d; done; for d in d*; do"
-			    " seq 1 100 | split -l 1 -a 3 - $d/f; done", store, LAYER_A), 0);
+	assert_int_equal(
+		sh("cd %s/%s/diff && for d in $(seq 1 100); do mkdir d$d; done; for d in d*; do"
+		   " seq 1 100 | split -l 1 -a 3 - $d/f; done",
+		   store, LAYER_A),
+		0);
 	assert_int_equal(sh("cp -a %s/%s/diff/. %s/rootfs/", store, LAYER_A, base), 0);
 	key_of(in_base("rootfs"), key);
 	t[0] = now_ms();
@@ -668,8 +711,9 @@ static void test_time(void **state)
 	i = image(merged);
 	t[3] = now_ms() - t[3];
 	rootfs_image_done(&i);
-	print_message("10000 files: key %.1f ms; as overlay: key %.2f ms, make %.0f ms, reuse %.2f ms\n",
-		      t[0], t[1], t[2], t[3]);
+	print_message(
+		"10000 files: key %.1f ms; as overlay: key %.2f ms, make %.0f ms, reuse %.2f ms\n",
+		t[0], t[1], t[2], t[3]);
 	assert_int_equal(sh("umount %s", merged), 0);
 }
 
@@ -683,9 +727,10 @@ static const char *isolate(void)
 		return "mkfs.erofs is missing (package erofs-utils)";
 	if (access("/dev/loop-control", R_OK | W_OK) < 0)
 		return "there are no loop devices to look at images with";
-	if (!mkdtemp(base) || sh("mkdir -p %s/u %s/w %s/m && mount -t overlay overlay -o lowerdir=/etc,"
-				 "upperdir=%s/u,workdir=%s/w %s/m && umount %s/m", base, base, base, base,
-				 base, base, base) != 0)
+	if (!mkdtemp(base) ||
+	    sh("mkdir -p %s/u %s/w %s/m && mount -t overlay overlay -o lowerdir=/etc,"
+	       "upperdir=%s/u,workdir=%s/w %s/m && umount %s/m",
+	       base, base, base, base, base, base, base) != 0)
 		return "cannot mount overlay file systems";
 	return NULL;
 }

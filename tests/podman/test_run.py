@@ -1,0 +1,18 @@
+def test_a(podman):
+    print(podman.sh("echo hi; id"))
+    print(podman.run("localhost/busybox","ip","addr",network="podman").stdout)
+    with podman.running(network="podman") as c:
+        print(c.sh("ps"), c.address, c.get(".State.Pid"))
+        print(podman("top",c.name,check=False), podman("top",c.name,"pid","args",check=False), podman("stats","--no-stream",c.name,check=False), podman("ps"))
+        print(podman.host("ip","addr").stdout)
+        print(podman("exec","--user","nobody:nogroup",c.name,"id",check=False))
+        print(podman("exec","--user","user",c.name,"id",check=False))
+        print(podman("exec",c.name,"nosuch",check=False))
+        print(podman("exec",c.name,"/etc/passwd",check=False))
+        print(podman("cp",c.name+":/etc/passwd","/tmp/xxpw",check=False))
+        print(podman("diff",c.name,check=False))
+        print(podman("rename",c.name,"foo",check=False))
+        print(podman("rename","foo",c.name,check=False))
+        print(podman("restart","-t","2",c.name,check=False))
+        print(podman("pause",c.name,check=False), podman("ps"), podman("exec",c.name,"true",check=False), podman("unpause",c.name,check=False), podman("ps"))
+        print(podman("stop","-t","5",c.name,check=False), podman("inspect","-f","{{.State.ExitCode}} {{.State.Status}}",c.name))
