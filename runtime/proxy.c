@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +16,11 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/confine.h"
 #include "lib/timeline.h"
 #include "lib/wire.h"
 #include "runtime/client.h"
+#include "vmm/jail.h"
 
 /* One of the process's streams on this side.  Descriptors are left in blocking mode (they are
  * shared with whoever gave them): what poll(2) says is used for one read or one small write. */
@@ -32,7 +35,7 @@ struct stream {
 /* A pipe that poll(2) calls writable takes this much without blocking. */
 #define WRITE_MAX 4096u
 
-struct state {
+struct session {
 	struct proxy *p;
 	struct stream streams[WIRE_STREAMS_MAX];
 	unsigned int streams_n;
@@ -43,7 +46,7 @@ struct state {
 	struct wire_exited exit;
 };
 
-static void report(struct state *s, struct error *err)
+static void report(struct session *s, struct error *err)
 {
 	if (s->p->status_fd >= 0 && write(s->p->status_fd, err, sizeof(*err)) < 0)
 		_exit(255);
@@ -52,7 +55,7 @@ static void report(struct state *s, struct error *err)
 }
 
 /* The sandbox is gone under the process: it ended as if it had been killed. */
-__attribute__((noreturn)) static void end_killed(struct state *s, const char *why)
+__attribute__((noreturn)) static void end_killed(struct session *s, const char *why)
 {
 	struct error err = {0};
 
@@ -65,20 +68,20 @@ __attribute__((noreturn)) static void end_killed(struct state *s, const char *wh
 	_exit(137);
 }
 
-static void put(struct state *s, const struct wire_header *h, const void *payload)
+static void put(struct session *s, const struct wire_header *h, const void *payload)
 {
 	if (frames_put(&s->p->frames, h, payload) < 0)
 		end_killed(s, "out of memory");
 }
 
-static void put_msg(struct state *s, uint8_t type, uint8_t stream, struct msg *m)
+static void put_msg(struct session *s, uint8_t type, uint8_t stream, struct msg *m)
 {
 	if (frames_put_msg(&s->p->frames, type, 0, stream, m) < 0)
 		end_killed(s, "the request is too long");
 	msg_done(m);
 }
 
-static void send_size(struct state *s)
+static void send_size(struct session *s)
 {
 	struct wire_resize size;
 	struct winsize ws;
@@ -92,7 +95,7 @@ static void send_size(struct state *s)
 	put_msg(s, WIRE_RESIZE, 0, &m);
 }
 
-static void send_signal(struct state *s, int signal)
+static void send_signal(struct session *s, int signal)
 {
 	struct wire_signal x = {.signal = signal};
 	struct msg m;
@@ -108,7 +111,7 @@ static void send_signal(struct state *s, int signal)
 	put_msg(s, WIRE_SIGNAL, 0, &m);
 }
 
-static void handle_signal(struct state *s)
+static void handle_signal(struct session *s)
 {
 	struct signalfd_siginfo si;
 
@@ -122,7 +125,7 @@ static void handle_signal(struct state *s)
 		end_killed(s, "interrupted");
 }
 
-static void send_credit(struct state *s, uint8_t stream, size_t bytes)
+static void send_credit(struct session *s, uint8_t stream, size_t bytes)
 {
 	struct wire_credit credit = {.bytes = (uint32_t)bytes};
 	struct msg m;
@@ -133,7 +136,7 @@ static void send_credit(struct state *s, uint8_t stream, size_t bytes)
 }
 
 /* From our side to the guest. */
-static void stream_read(struct state *s, uint8_t i)
+static void stream_read(struct session *s, uint8_t i)
 {
 	struct stream *st = &s->streams[i];
 	struct wire_header h = {.type = WIRE_DATA, .stream = i};
@@ -153,7 +156,7 @@ static void stream_read(struct state *s, uint8_t i)
 }
 
 /* From the guest to our side. */
-static void stream_write(struct state *s, uint8_t i)
+static void stream_write(struct session *s, uint8_t i)
 {
 	struct stream *st = &s->streams[i];
 	size_t left = st->queue_end - st->queue_start;
@@ -176,7 +179,7 @@ static void stream_write(struct state *s, uint8_t i)
 	send_credit(s, i, (size_t)n);
 }
 
-static void stream_receive(struct state *s, const struct wire_header *h, const uint8_t *payload)
+static void stream_receive(struct session *s, const struct wire_header *h, const uint8_t *payload)
 {
 	struct stream *st;
 
@@ -205,7 +208,7 @@ static void stream_receive(struct state *s, const struct wire_header *h, const u
 	st->queue_end += h->size;
 }
 
-static void take_result(struct state *s, const struct wire_header *h, const uint8_t *payload)
+static void take_result(struct session *s, const struct wire_header *h, const uint8_t *payload)
 {
 	struct error err = {0};
 
@@ -222,7 +225,7 @@ static void take_result(struct state *s, const struct wire_header *h, const uint
 		send_signal(s, s->pending_signal);
 }
 
-static void take_frame(struct state *s, const struct wire_header *h, const uint8_t *payload)
+static void take_frame(struct session *s, const struct wire_header *h, const uint8_t *payload)
 {
 	struct wire_credit credit;
 	struct msg m;
@@ -252,7 +255,7 @@ static void take_frame(struct state *s, const struct wire_header *h, const uint8
 	msg_done(&m);
 }
 
-static void monitor_event(struct state *s, short revents)
+static void monitor_event(struct session *s, short revents)
 {
 	struct wire_header h;
 	const uint8_t *payload;
@@ -266,7 +269,7 @@ static void monitor_event(struct state *s, short revents)
 		end_killed(s, "the sandbox has ended");
 }
 
-static void lifeline_event(struct state *s)
+static void lifeline_event(struct session *s)
 {
 	char byte;
 
@@ -276,7 +279,7 @@ static void lifeline_event(struct state *s)
 	s->p->lifeline_fd = -1;
 }
 
-static void streams_init(struct state *s)
+static void streams_init(struct session *s)
 {
 	bool tty = s->p->tty >= 0;
 
@@ -292,7 +295,7 @@ static void streams_init(struct state *s)
 
 enum { POLL_MONITOR, POLL_SIGNAL, POLL_LIFELINE, POLL_STREAMS };
 
-static nfds_t fill_pollfds(struct state *s, struct pollfd *fds, uint8_t *stream_of)
+static nfds_t fill_pollfds(struct session *s, struct pollfd *fds, uint8_t *stream_of)
 {
 	nfds_t n = POLL_STREAMS;
 
@@ -318,7 +321,7 @@ static nfds_t fill_pollfds(struct state *s, struct pollfd *fds, uint8_t *stream_
 }
 
 /* All that the guest said is written. */
-static bool drained(const struct state *s)
+static bool drained(const struct session *s)
 {
 	for (unsigned int i = 0; i < s->streams_n; i++)
 		if (s->streams[i].out >= 0 && s->streams[i].queue_end > s->streams[i].queue_start)
@@ -326,7 +329,7 @@ static bool drained(const struct state *s)
 	return true;
 }
 
-static void proxy_loop(struct state *s)
+static void proxy_loop(struct session *s)
 {
 	struct pollfd fds[POLL_STREAMS + 2 * WIRE_STREAMS_MAX];
 	uint8_t stream_of[POLL_STREAMS + 2 * WIRE_STREAMS_MAX];
@@ -394,14 +397,37 @@ __attribute__((noreturn)) static void end_like(const struct wire_exited *exit)
 	_exit(128 + exit->signal);
 }
 
+/* What the loop needs of the kernel, once everything is open. */
+static const int allowed[] = {
+	SCMP_SYS(poll), SCMP_SYS(ppoll),      /* the loop */
+	SCMP_SYS(read), SCMP_SYS(write),      /* streams, signals, status */
+	SCMP_SYS(recvfrom), SCMP_SYS(sendto), /* frames */
+	SCMP_SYS(close),		      /* status, lifeline */
+	SCMP_SYS(ioctl),		      /* the terminal's size */
+	SCMP_SYS(rt_sigaction), SCMP_SYS(kill), SCMP_SYS(prlimit64), /* to end as the process did */
+};
+
+/* The proxy carries a guest's bytes: it keeps its descriptors and nothing else of root. */
+static void confine(struct session *s)
+{
+	struct error err = {0};
+
+	if (jail_drop(jail_uid(getpid()), false, &err) < 0 ||
+	    confine_syscalls(allowed, ARRAY_SIZE(allowed), &err) < 0) {
+		report(s, &err);
+		_exit(255);
+	}
+}
+
 void proxy_main(struct proxy *p)
 {
-	static struct state s;
+	static struct session s;
 
 	s.p = p;
 	prctl(PR_SET_NAME, "caisson-proxy");
 	s.signal_fd = take_signals();
 	streams_init(&s);
+	confine(&s);
 	s.requested = true;
 	if (frames_put_msg(&p->frames, p->type, 0, 0, p->request) < 0)
 		end_killed(&s, "the container's configuration is too long to be sent to the guest");

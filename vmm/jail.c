@@ -173,18 +173,18 @@ static int set_caps(uint64_t caps, struct error *err)
 	return 0;
 }
 
-static int drop(const struct jail *j, struct error *err)
+int jail_drop(uid_t uid, bool file_capabilities, struct error *err)
 {
-	uint64_t caps = j->file_capabilities ? file_caps : 0;
+	uint64_t caps = file_capabilities ? file_caps : 0;
 
 	for (unsigned int c = 0; c < 64; c++)
 		if (!(caps >> c & 1) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
 			return error_errno(err, "drop capability %u", c);
 	if (prctl(PR_SET_KEEPCAPS, caps != 0, 0, 0, 0) < 0)
 		return error_errno(err, "keep capabilities");
-	if (setgroups(0, NULL) < 0 || setresgid(j->uid, j->uid, j->uid) < 0 ||
-	    setresuid(j->uid, j->uid, j->uid) < 0)
-		return error_errno(err, "become user %u", j->uid);
+	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
+	    setresuid(uid, uid, uid) < 0)
+		return error_errno(err, "become user %u", uid);
 	if (set_caps(caps, err) < 0)
 		return -err->code;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -194,7 +194,7 @@ static int drop(const struct jail *j, struct error *err)
 
 int jail_enter(const struct jail *j, struct error *err)
 {
-	if (build_root(j, err) < 0 || drop(j, err) < 0)
+	if (build_root(j, err) < 0 || jail_drop(j->uid, j->file_capabilities, err) < 0)
 		return error_wrap(err, "jail");
 	return 0;
 }

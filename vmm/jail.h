@@ -44,4 +44,10 @@ uid_t jail_uid(pid_t pid);
  */
 int jail_enter(const struct jail *j, struct error *err);
 
+/*
+ * Only the last part of it: becomes `uid` (and the group of that number) with no capability but,
+ * if asked for, the file server's, and no_new_privs.
+ */
+int jail_drop(uid_t uid, bool file_capabilities, struct error *err);
+
 #endif

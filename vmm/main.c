@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/confine.h"
 #include "lib/error.h"
 #include "lib/timeline.h"
 #include "vmm/console.h"
@@ -26,7 +28,6 @@
 #include "vmm/jail.h"
 #include "vmm/machine.h"
 #include "vmm/relay.h"
-#include "vmm/seccomp.h"
 
 enum { EVENT_SIGNAL = 1, EVENT_EXIT, EVENT_CONSOLE, EVENT_LIFELINE };
 
@@ -70,6 +71,17 @@ static int add_event(struct vmm *v, int fd, uint64_t data, struct error *err)
 	return 0;
 }
 
+/* What the loop needs of the kernel. */
+static const int allowed[] = {
+	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), /* the loop */
+	SCMP_SYS(epoll_ctl),			     /* interest changes with the queues */
+	SCMP_SYS(accept4),			     /* clients */
+	SCMP_SYS(recvfrom), SCMP_SYS(sendto),	     /* frames, console */
+	SCMP_SYS(read), SCMP_SYS(write),	     /* lifeline, signals, log, timeline */
+	SCMP_SYS(close),			     /* clients that left */
+	SCMP_SYS(wait4), SCMP_SYS(pidfd_send_signal), /* the guest's process */
+};
+
 /* After the guest is on its way, the monitor needs nothing of the host any more. */
 static int confine(struct vmm *v, struct error *err)
 {
@@ -79,11 +91,7 @@ static int confine(struct vmm *v, struct error *err)
 		return error_errno(err, "unshare mounts");
 	if (jail_enter(&jail, err) < 0)
 		return -err->code;
-#ifndef CAISSON_SANITIZED /* the sanitizers' run time makes calls of its own */
-	if (vmm_seccomp(err) < 0)
-		return -err->code;
-#endif
-	return 0;
+	return confine_syscalls(allowed, ARRAY_SIZE(allowed), err);
 }
 
 static int vmm_start(struct vmm *v, struct error *err)

@@ -945,26 +945,27 @@ def strange_container(r, n):
                       r.choice([0, 0, w.SHARED, w.PRIVATE | w.REC, w.SLAVE | w.SHARED, number()]),
                       r.choice([-1, -1, 0, 5, (1 << 31) - 1]), r.random() < .5, r.random() < .3)
               for _ in range(r.randrange(4))]
+    odd = lambda usual, strange: strange() if r.random() < .08 else usual
+    some = lambda make: [make() for _ in range(r.randrange(4))]
     process = w.process(
-        [text() or ""] + ["a"] * r.randrange(3) if r.random() < .3 else ["/bin/sleep", "100"],
-        terminal=r.random() < .3, rows=r.getrandbits(16), columns=r.getrandbits(16), cwd=path(),
-        env=[r.choice(["PATH=", "HOME", "=", "", "A=" + "b" * 3000]) for _ in range(r.randrange(4))],
-        uid=r.choice([0, 0, number()]), gid=number(), gids=[number() for _ in range(r.randrange(4))],
-        umask=number(), caps=r.getrandbits(64), ambient=r.choice([0, r.getrandbits(41)]),
-        rlimits=[(r.randrange(18), number(), number()) for _ in range(r.randrange(2))],
-        nnp=r.random() < .5, oom_score_adj=r.choice([None, -1000, 1000, 9999]),
-        seccomp=r.choice([b"", b"", os.urandom(8 * r.randrange(5)), deny(83)]),
-        seccomp_flags=r.choice([0, 0, number()]), extra_fds=r.choice([0, 0, 3, 29, 30, number()]))
+        odd(["/bin/sleep", "100"], lambda: [text() or "", "a"]), terminal=r.random() < .3,
+        rows=r.getrandbits(16), columns=r.getrandbits(16), cwd=odd("/", path),
+        env=odd(["A=1"], lambda: some(lambda: r.choice(["PATH=", "HOME", "=", "", "A=" + "b" * 3000]))),
+        uid=odd(0, number), gid=odd(0, number), gids=some(number), umask=number(),
+        caps=odd(w.DEFAULT_CAPS, lambda: r.getrandbits(64)), ambient=odd(0, lambda: r.getrandbits(41)),
+        rlimits=odd((), lambda: [(r.randrange(18), number(), number())]), nnp=r.random() < .5,
+        oom_score_adj=odd(None, lambda: r.choice([-1000, 1000, 9999])),
+        seccomp=odd(b"", lambda: r.choice([r.randbytes(8 * r.randrange(5)), deny(59), deny(83)])),
+        seccomp_flags=odd(0, number), extra_fds=odd(0, lambda: r.choice([3, 29, 30, number()])))
     return w.container(
-        f"strange{n}", process, hostname=text(), domainname=text(),
-        unshare=r.choice([w.NEWPID, w.NEWPID | w.NEWCGROUP | w.NEWIPC, 0, r.getrandbits(31)]),
-        upper_size=r.choice([0, 0, number()]), readonly=r.random() < .3,
-        propagation=r.choice([0, 0, number()]), mounts=[*w.DEFAULT_MOUNTS[:r.randrange(8)], *mounts],
-        devices=[w.device(path(), number(), number(), number()) for _ in range(r.randrange(2))],
-        sysctl=[(text() or "", text() or "") for _ in range(r.randrange(2))],
-        masked=[path() for _ in range(r.randrange(3))],
-        readonly_paths=[path() for _ in range(r.randrange(3))],
-        limits=r.choice([None, w.resources(number(), number(), number(), number(), number(), number())]))
+        f"strange{n}", process, hostname=odd("box", text), domainname=odd(None, text),
+        unshare=odd(w.NEWPID | w.NEWUTS, lambda: r.choice([0, w.NEWPID | w.NEWNET, r.getrandbits(31)])),
+        upper_size=odd(0, number), readonly=r.random() < .3, propagation=odd(0, number),
+        mounts=[*w.DEFAULT_MOUNTS[:r.randrange(8)], *odd([], lambda: mounts)],
+        devices=odd((), lambda: [w.device(path(), number(), number(), number())]),
+        sysctl=odd((), lambda: [(text() or "", text() or "")]),
+        masked=odd((), lambda: some(path)), readonly_paths=odd((), lambda: some(path)),
+        limits=odd(None, lambda: w.resources(*(number() for _ in range(6)))))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -129,6 +129,19 @@ def assert_sentence(result, *words, status=1):
     assert not result.stdout, result.stdout
 
 
+def call_detached(caisson, *args, out, timeout=TIMEOUT, check=True, **kw):
+    """Runs a command whose process lives on and keeps stdout and stderr: they go to the files
+    OUT and OUT.err; what is in them when the command ends is in the result.
+    """
+    kw.setdefault("stdin", subprocess.DEVNULL)
+    err = pathlib.Path(str(out) + ".err")
+    with open(out, "wb") as o, open(err, "wb") as e:
+        r = subprocess.run(caisson.command(*args), stdout=o, stderr=e, timeout=timeout, **kw)
+    r.stdout, r.stderr = pathlib.Path(out).read_text(), err.read_text()
+    assert not check or r.returncode == 0, (args, r.returncode, r.stderr)
+    return r
+
+
 class Box:
     """A container: its bundle, its id, and the commands on it."""
 
@@ -142,10 +155,15 @@ class Box:
             edit(self.config)
         self.bundle.write()
 
-    def create(self, *options, check=True, **kw):
+    @property
+    def out(self):
+        """The file with the output of the container, when it was created (not run)."""
+        return self.bundle.path / "out"
+
+    def create(self, *options, **kw):
         self.bundle.write()
-        return self.caisson("create", "--bundle", self.bundle.path, "--pid-file", self.pid_file,
-                            *options, self.id, check=check, **kw)
+        return call_detached(self.caisson, "create", "--bundle", self.bundle.path, "--pid-file",
+                             self.pid_file, *options, self.id, out=self.out, **kw)
 
     def start(self, check=True):
         return self.caisson("start", self.id, check=check)
@@ -185,6 +203,13 @@ class Box:
 
     def exec(self, *args, options=(), **kw):
         return self.caisson("exec", *options, self.id, *args, **kw)
+
+    def exec_detached(self, *args, options=(), **kw):
+        """Pid of the proxy, the child of this process that stands for the new process."""
+        pid_file = self.bundle.path / unique("exec")
+        call_detached(self.caisson, "exec", "--detach", "--pid-file", pid_file, *options, self.id,
+                      *args, out=str(pid_file) + ".out", **kw)
+        return int(pid_file.read_text())
 
     def sh(self, script, options=(), status=0, **kw):
         """Output of a shell script in the container, which must end with that status."""

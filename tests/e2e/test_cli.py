@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: life cycle, states, and what each command says and leaves."""
+import datetime
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import missing, new_caisson
+from support import (BUILD, CAISSON, alive, assert_sentence, call_detached, cgroup_path,
+                     descendants, eventually, unique, use_netns)
+
+COMMANDS = ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "list", "pause",
+            "resume", "update", "spec", "features", "doctor", "help", "completion", "man"]
+
+
+def test_life_cycle(box, caisson):
+    """Every status comes in its turn, each with the fields of the OCI specification, and what
+    is refused in a status is refused with a sentence and changes nothing."""
+    b = box(["sh", "-c", "trap 'exit 42' TERM; echo on; while :; do sleep 0.1; done"])
+    b.config["annotations"] = {"org.example.key": "a value"}
+    assert_sentence(caisson("state", b.id), b.id, "does not exist")
+    b.create()
+    s = caisson.state(b.id)
+    assert s["ociVersion"] == b.config["ociVersion"]
+    assert (s["id"], s["status"], s["pid"]) == (b.id, "created", b.pid)
+    assert s["bundle"] == str(b.bundle.path)
+    assert s["annotations"] == {"org.example.key": "a value"}
+    created = datetime.datetime.strptime(s["created"][:19] + "Z", "%Y-%m-%dT%H:%M:%S%z")
+    assert abs(created.timestamp() - time.time()) < 600
+    assert alive(b.pid) and b.out.read_text() == ""
+
+    again = caisson("create", "--bundle", b.bundle.path, b.id)
+    assert_sentence(again, b.id, "exists already")
+    assert_sentence(caisson("pause", b.id), "created, not running")
+    b.start()
+    assert b.status() == "running"
+    eventually(lambda: b.out.read_text() == "on\n", "the container runs")
+    assert_sentence(b.start(check=False), b.id, "is running, not created")
+    assert_sentence(b.delete(check=False), b.id, "it is running")
+    assert_sentence(caisson("create", "--bundle", b.bundle.path, b.id), "exists already")
+    assert_sentence(caisson("resume", b.id), "running, not paused")
+    assert b.status() == "running" and alive(b.pid)
+
+    pid = b.pid
+    b.kill()
+    assert b.wait() == 42
+    s = caisson.state(b.id)
+    assert s["status"] == "stopped" and s["pid"] == 0 and not alive(pid)
+    assert_sentence(b.start(check=False), "is stopped, not created")
+    assert_sentence(b.kill(check=False), "is not running")
+    assert_sentence(b.exec("true"), "stopped", status=255)
+    assert_sentence(caisson("ps", b.id), "stopped")
+    b.delete()
+    assert_sentence(caisson("state", b.id), "does not exist")
+    assert os.listdir(caisson.root) == []
+
+
+def test_delete_created(box, caisson):
+    """A created container may be deleted: its process goes unborn, and the id is free again."""
+    b = box(["sh", "-c", "echo never"])
+    for _ in range(2):
+        b.create()
+        b.delete()
+        assert b.out.read_text() == ""
+        assert not descendants()
+
+
+def test_delete_missing(caisson):
+    """Deleting what is not there is an error, and none with --force; both leave nothing."""
+    assert_sentence(caisson("delete", "nobody"), "container 'nobody' does not exist")
+    caisson("delete", "--force", "nobody", check=True)
+    caisson("delete", "-f", "nobody", check=True)
+    assert not caisson.root.exists()
+
+
+def test_delete_force_running(box):
+    """delete --force ends a running container that ignores signals, and everything of it."""
+    b = box(["sh", "-c", "trap '' TERM INT HUP; while :; do sleep 1000; done"]).up()
+    monitor, proxy = b.monitor(), b.pid
+    b.delete("--force")
+    assert not alive(monitor) and not alive(proxy)
+    assert b.status() is None
+
+
+@pytest.mark.parametrize("args,signal_name", [
+    (["KILL"], "SIGKILL"), (["9"], "SIGKILL"), (["SIGUSR1"], "SIGUSR1"),
+    (["--all", "KILL"], "SIGKILL")])
+def test_kill_spellings(box, args, signal_name):
+    """A signal goes by name, by number and to all; the proxy dies of what the container died of."""
+    b = box(["sleep", "1000000"]).up()
+    options, names = [a for a in args if a[0] == "-"], [a for a in args if a[0] != "-"]
+    if signal_name == "SIGUSR1":  # a pid namespace's first process dies of KILL only
+        b.config["args"] = None
+        child = b.exec_detached("sleep", "1000000")
+        b.sh("kill -USR1 $(pidof -s sleep | tr ' ' '\\n' | tail -1) || kill -USR1 2", status=0)
+        assert alive(b.pid)
+        os.kill(child, signal.SIGKILL)
+        b.kill("KILL")
+    else:
+        b.caisson("kill", *options, b.id, *names, check=True)
+    assert b.wait() == "SIGKILL"
+
+
+def test_kill_all(box):
+    """kill --all reaches every process of the container, a plain kill only the first."""
+    b = box(["sh", "-c", "trap 'echo first' USR1; (trap 'echo second' USR1; "
+             "echo ready; while :; do sleep 0.1; done) & while :; do sleep 0.1; done"]).up()
+    eventually(lambda: b.out.read_text() == "ready\n", "both run")
+    b.kill("USR1")
+    eventually(lambda: "first" in b.out.read_text(), "the first has it")
+    assert "second" not in b.out.read_text()
+    # The second hears it; the sleeps, which do not catch it, die of it.
+    b.caisson("kill", "--all", b.id, "USR1", check=True)
+    eventually(lambda: "second" in b.out.read_text(), "the second has it")
+    assert_sentence(b.caisson("kill", b.id, "NOSUCH"), "'NOSUCH' is not a signal")
+    assert_sentence(b.caisson("kill", b.id, "65"), "'65' is not a signal")
+    assert b.status() == "running"
+
+
+def test_pause_resume(box):
+    """A paused container does not move, says so, takes no exec, and goes on after resume."""
+    b = box(["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"]).up()
+    count = lambda: len(b.out.read_text().splitlines())  # noqa: E731
+    eventually(lambda: count() > 3, "it counts")
+    b.caisson("pause", b.id, check=True)
+    assert b.status() == "paused"
+    before = eventually(lambda: (lambda n: time.sleep(1) or n == count() and n)(count()),
+                        "it stands still")
+    time.sleep(1)
+    assert count() == before
+    assert_sentence(b.exec("true"), "paused", status=255)
+    assert_sentence(b.caisson("pause", b.id), "paused, not running")
+    assert_sentence(b.delete(check=False), "it is paused")
+    b.caisson("resume", b.id, check=True)
+    assert b.status() == "running"
+    eventually(lambda: count() > before + 3, "it counts again")
+    b.caisson("pause", b.id, check=True)
+    b.delete("--force")  # what is frozen must go, too
+    assert not descendants()
+
+
+def test_list(box, caisson, rootfs):
+    """list shows each container in each format, and nothing of a directory that is not there."""
+    assert caisson("list", "--quiet", check=True).stdout == ""
+    assert json.loads(caisson("list", "--format", "json", check=True).stdout) == []
+    a, b = box().up(), box()
+    b.create()
+    assert set(caisson("list", "-q", check=True).stdout.split()) == {a.id, b.id}
+    shown = {s["id"]: s for s in json.loads(caisson("list", "-f", "json", check=True).stdout)}
+    assert shown == {a.id: caisson.state(a.id), b.id: caisson.state(b.id)}
+    head, *lines = caisson("list", check=True).stdout.splitlines()
+    assert head.split() == ["ID", "PID", "STATUS", "ENGINE", "BUNDLE", "CREATED"]
+    fields = {line.split()[0]: line.split() for line in lines}
+    assert fields[a.id][1:5] == [str(a.pid), "running", "emu", str(a.bundle.path)]
+    assert fields[b.id][2] == "created"
+    assert_sentence(caisson("list", "--format", "xml"), "'xml'")
+    # A file in the root that is no container, and a directory without a state, are not shown.
+    (caisson.root / "stray").mkdir()
+    assert set(caisson("list", "-q", check=True).stdout.split()) == {a.id, b.id}
+    (caisson.root / "stray").rmdir()
+
+
+def test_ps(shared_box):
+    """ps lists the pids in the container, as many as there are, in both formats."""
+    child = shared_box.exec_detached("sleep", "1000000")
+    ps = shared_box.caisson("ps", shared_box.id, check=True).stdout.split()
+    assert ps[0] == "PID" and len(ps) == 3 and "1" in ps
+    pids = json.loads(shared_box.caisson("ps", "--format", "json", shared_box.id,
+                                         check=True).stdout)
+    assert sorted(pids) == sorted(map(int, ps[1:]))
+    inside = shared_box.sh("cat /proc/%d/cmdline" % max(pids)).split("\0")
+    assert inside[0] == "sleep"
+    os.kill(child, signal.SIGTERM)  # the proxy passes it on
+    eventually(lambda: not alive(child), "the process ends")
+
+
+def test_log(caisson, work):
+    """--log gets the sentence that stderr gets, in both formats, appended."""
+    log = caisson.path / "log"
+    for _ in range(2):
+        r = caisson("--log", log, "--log-format", "json", "state", 'no"such')
+        assert_sentence(r, 'no"such')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(lines) == 2
+    for entry in lines:
+        assert entry["level"] == "error" and entry["msg"] == r.stderr[len("caisson: "):-1]
+        datetime.datetime.strptime(entry["time"], "%Y-%m-%dT%H:%M:%SZ")
+    log.unlink()
+    r = caisson("--log", log, "state", "gone")
+    text = r.stderr[len("caisson: "):-1]
+    assert re.fullmatch(r'time="[^"]+" level=error msg="%s"\n' % re.escape(text), log.read_text())
+    assert_sentence(caisson("--log-format", "xml", "list"), "'xml'")
+    # A log that cannot be written does not change what the command does.
+    assert caisson("--log", "/nonexistent/log", "list", check=True).stderr.count("\n") <= 1
+
+
+def test_spec(caisson, rootfs):
+    """spec writes a configuration that create takes as it is, and does not overwrite one."""
+    bundle = caisson.path / "bundle"
+    bundle.mkdir()
+    caisson("spec", "--bundle", bundle, check=True)
+    config = json.loads((bundle / "config.json").read_text())
+    assert config["ociVersion"].startswith("1.") and config["root"]["readonly"]
+    assert_sentence(caisson("spec", "-b", bundle), "config.json", "File exists")
+    caisson("spec", cwd=caisson.path, check=True)
+    assert json.loads((caisson.path / "config.json").read_text()) == config
+    (bundle / "rootfs").symlink_to(rootfs)
+    config["process"]["terminal"] = False
+    config["process"]["args"] = ["true"]
+    (bundle / "config.json").write_text(json.dumps(config))
+    r = caisson("run", unique(), cwd=bundle)
+    assert (r.returncode, r.stdout, r.stderr) == (0, "", "")
+
+
+def test_features(caisson):
+    """features is JSON as the runtime specification has it, and names only hooks that run."""
+    f = json.loads(caisson("features", check=True).stdout)
+    assert f["ociVersionMin"].startswith("1.") and f["ociVersionMax"].startswith("1.")
+    assert set(f["hooks"]) >= {"prestart", "createRuntime", "createContainer", "poststart",
+                               "poststop"}
+    assert {"bind", "rbind", "ro", "rw", "nosuid"} <= set(f["mountOptions"])
+    assert len(f["mountOptions"]) == len(set(f["mountOptions"]))
+    assert f["linux"]["seccomp"]["enabled"] and "network" in f["linux"]["namespaces"]
+
+
+def test_doctor(caisson):
+    """doctor says whether KVM can be used, and in the words of the machine's owner why not."""
+    r = caisson("doctor")
+    assert r.returncode == 0 and "Containers can run" in r.stdout, (r.stdout, r.stderr)
+    assert re.search(r"^ok\s+emu\b", r.stdout, re.M)
+    kvm = re.search(r"^(ok|no)\s+kvm\s+(.*)$", r.stdout, re.M)
+    cpu = re.search(r"^flags.*$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)[0].split()
+    if "vmx" not in cpu and "svm" not in cpu:
+        assert kvm[1] == "no" and "vmx" in kvm[2] and "svm" in kvm[2]
+        assert ("/dev/kvm is there" in kvm[2]) == os.path.exists("/dev/kvm")
+    assert not r.stderr
+
+
+def test_doctor_missing_part(caisson, work, cache):
+    """doctor names a missing part, and says by its status that containers cannot run."""
+    c = new_caisson(work, cache, kernel="/nonexistent/vmlinux")
+    r = c("doctor")
+    assert r.returncode == 1 and "cannot run" in r.stderr
+    assert re.search(r"^no\s+kernel\s+/nonexistent/vmlinux", r.stdout, re.M)
+
+
+def test_version(caisson):
+    """--version says the version, as engines parse it."""
+    r = caisson("--version", check=True)
+    assert re.match(r"caisson version \d+\.\d+\.\d+\nspec: 1\.\d+\.\d+\n", r.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_and_man(caisson, command):
+    """Each command explains itself: help, --help and -h alike; its man page is clean roff."""
+    by_name = caisson("help", command, check=True).stdout
+    assert f" {command} " in by_name.splitlines()[0] + " "
+    assert caisson(command, "--help", check=True).stdout == by_name
+    assert caisson(command, "-h", check=True).stdout == by_name
+    assert max(len(line) for line in by_name.splitlines()) < 400
+    page = caisson("man", command, check=True).stdout
+    check_roff(page, f"caisson-{command}")
+
+
+def check_roff(page, *words):
+    if not shutil.which("groff"):
+        missing("groff is not installed")
+    r = subprocess.run(["groff", "-man", "-ww", "-Tutf8", "-P-cbou"], input=page, text=True,
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    assert r.returncode == 0 and r.stderr == ""
+    for w in words:
+        assert w in r.stdout.replace("\N{HYPHEN}", "-"), r.stdout
+
+
+def test_help_lists_commands(caisson):
+    """help without a command, --help and no command at all list all commands there are."""
+    text = caisson("help", check=True).stdout
+    assert [c for c in COMMANDS if not re.search(rf"^  {c} ", text, re.M)] == []
+    listed = re.findall(r"^  (\w+)\s+\w", text.split("Global options")[0], re.M)
+    assert sorted(listed) == sorted(COMMANDS)
+    assert caisson("--help", check=True).stdout == text
+    assert caisson(check=True).stdout == text
+    check_roff(caisson("man", check=True).stdout, "create", "/run/caisson")
+
+
+def test_completion(caisson):
+    """The completion script is valid bash and completes commands and options."""
+    script = caisson("completion", "bash", check=True).stdout
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+    def complete(*words):
+        r = subprocess.run(["bash", "--norc", "-c", script + """
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _caisson; printf '%s\\n' "${COMPREPLY[@]}"
+            """, "bash", *words], stdout=subprocess.PIPE, text=True, check=True,
+            env={"PATH": f"{BUILD}:/usr/bin:/bin"})
+        return r.stdout.split()
+
+    assert complete("caisson", "cre") == ["create"]
+    assert complete("caisson", "exec", "--cw") == ["--cwd"]
+    assert complete("caisson", "--systemd") == ["--systemd-cgroup"]
+    assert "--force" in complete("caisson", "delete", "--")
+    assert_sentence(caisson("completion", "tcsh"), "'tcsh'")
+
+
+def test_settings_and_annotations(box, caisson, work, cache):
+    """vCPUs and memory: the settings file decides, an annotation overrides, the guest shows it."""
+    look = ["sh", "-c", "nproc; sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"]
+    c = new_caisson(work, cache, vcpus=2, memory="256M")
+    b = box(look, caisson=c, path=c.path)
+    r = b.run()
+    cpus, kib = map(int, r.stdout.split())
+    assert cpus == 2 and 200 << 10 < kib < 256 << 10
+    b.config["annotations"] = {"io.caisson.vcpus": "1", "io.caisson.memory": "160M",
+                               "other.owner/key": "no business of ours"}
+    cpus, kib = map(int, b.run().stdout.split())
+    assert cpus == 1 and 110 << 10 < kib < 160 << 10
+
+
+@pytest.mark.parametrize("key,value,words", [
+    ("kernel", "/tmp/evil", "not allowed"), ("monitor", "/bin/sh", "not allowed"),
+    ("kernel_cmdline", "init=/bin/sh", "not allowed"), ("cache", "/etc", "not allowed"),
+    ("nonsense", "1", "not known"), ("memory", "lots", "'lots'"), ("memory", "1M", "'1M'"),
+    ("vcpus", "0", "'0'"), ("vcpus", "1000", "'1000'"), ("engine", "warp", "'warp'")])
+def test_annotation_refused(box, key, value, words):
+    """An annotation that its writer may not set, or with a bad value, refuses the container."""
+    b = box()
+    b.config["annotations"] = {f"io.caisson.{key}": value}
+    r = b.create(check=False)
+    assert_sentence(r, words)
+    assert not b.pid_file.exists()
+
+
+def test_settings_may_forbid(box, work, cache):
+    """The machine's owner can take annotations away from who writes containers."""
+    c = new_caisson(work, cache, annotations=["vcpus"])
+    b = box(caisson=c, path=c.path)
+    b.config["annotations"] = {"io.caisson.memory": "160M"}
+    assert_sentence(b.create(check=False), "io.caisson.memory", "not allowed")
+
+
+def test_update(box):
+    """update changes the limits that the guest's kernel enforces."""
+    b = box()
+    b.config["linux"]["resources"] = {"memory": {"limit": 100 << 20}, "pids": {"limit": 50}}
+    b.up()
+    look = "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max"
+    assert b.sh(look).split()[:2] == [str(100 << 20), "50"]
+    b.caisson("update", "--memory", "64M", "--pids-limit", "20", b.id, check=True)
+    assert b.sh(look).split()[:2] == [str(64 << 20), "20"]
+    b.caisson("update", "--cpu-quota", "50000", "--cpu-period", "100000", b.id, check=True)
+    assert b.sh(look).split() == [str(64 << 20), "20", "50000", "100000"]
+    assert_sentence(b.caisson("update", "--memory", "much", b.id), "--memory 'much'")
+    assert b.sh(look).split()[0] == str(64 << 20)
+
+
+def test_cgroup(box):
+    """cgroupsPath names the host's cgroup of all processes of the sandbox; delete removes it."""
+    path = cgroup_path()
+    b = box()
+    b.config["linux"]["cgroupsPath"] = path
+    b.up()
+    ours = {b.pid, b.monitor(), b.qemu()}
+    assert len(ours) == 3
+    for pid in ours:
+        groups = [line.split(":", 2)[2] for line in
+                  pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+        assert path in groups and all(g in (path, path + "/sandbox") for g in groups), groups
+    b.delete("--force")
+    assert not [p for p in pathlib.Path("/sys/fs/cgroup").glob("**/" + path[1:])]
+
+
+def test_timeline(box, caisson):
+    """The timeline of a start has the phases in their order, with one clock."""
+    t = caisson.path / "timeline"
+    b = box()
+    use_netns(b.config)
+    call_detached(caisson, "--timeline", t, "create", "--bundle", b.bundle.path, b.id, out=b.out)
+    b.bundle.write()
+    marks = [line.split() for line in t.read_text().splitlines()]
+    phases = [m[1] for m in marks]
+    for a, z in (("command", "config"), ("config", "state"), ("state", "image"),
+                 ("image", "proxy"), ("proxy", "spawned"), ("spawned", "monitor"),
+                 ("monitor", "agent"), ("agent", "guest-setup"), ("guest-setup", "created"),
+                 ("created", "ready")):
+        if (a, z) != ("spawned", "monitor"):  # two processes, no order between them
+            assert phases.index(a) < phases.index(z), phases
+    times = [int(m[0]) for m in marks]
+    assert all(0 < n < time.monotonic_ns() for n in times)
+    assert max(times) - min(times) < 10 ** 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_create(box, caisson, number):
+    """A create that is interrupted while the guest boots undoes everything, and says so."""
+    b = box()
+    b.config["linux"]["cgroupsPath"] = cgroup_path()
+    b.bundle.write()
+    p = caisson.popen("create", "--bundle", b.bundle.path, "--pid-file", b.pid_file, b.id,
+                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                      stderr=open(b.out, "wb"))
+    eventually(lambda: b.record().get("monitor", {}).get("pid"), "the monitor is there")
+    time.sleep(0.1)
+    p.send_signal(number)
+    assert p.wait(60) != 0
+    assert "interrupted" in b.out.read_text()
+    assert not b.pid_file.exists() and os.listdir(caisson.root) == []
+    assert not descendants()
+
+
+def test_command_as_programmed(caisson):
+    """The command under test is the build's own, and does not need a shell's environment."""
+    r = subprocess.run([CAISSON, "--version"], env={}, cwd="/", stdout=subprocess.PIPE,
+                       check=True, text=True)
+    assert r.stdout.startswith("caisson version")
