@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,11 +64,28 @@ __attribute__((noreturn)) static void exec_hook(const struct config_hook *h, int
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
+/* Readable when one of them is pending, which it can only be while the caller has it blocked. */
+static int interrupt_fd(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static int timeout_ms(int32_t seconds)
+{
+	return seconds > INT_MAX / 1000 ? INT_MAX : seconds * 1000;
+}
+
 static int run_one(const struct config_hook *h, const struct state *s, struct error *err)
 {
-	_cleanup_close_ int input = open_stdin(s, err), pidfd = -1;
-	struct pollfd pfd = {.events = POLLIN};
-	int status;
+	_cleanup_close_ int input = open_stdin(s, err), pidfd = -1, interrupt = interrupt_fd();
+	struct pollfd pfds[2] = {{.events = POLLIN}, {.fd = interrupt, .events = POLLIN}};
+	int status, rc;
 	pid_t pid;
 
 	if (input < 0)
@@ -79,11 +98,14 @@ static int run_one(const struct config_hook *h, const struct state *s, struct er
 	if (pid == 0)
 		exec_hook(h, input);
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	pfd.fd = pidfd;
-	if (h->timeout_s && pidfd >= 0 && poll(&pfd, 1, h->timeout_s * 1000) == 0) {
+	pfds[0].fd = pidfd;
+	rc = pidfd < 0 ? 1 : poll(pfds, 2, h->timeout_s ? timeout_ms(h->timeout_s) : -1);
+	if (rc == 0 || pfds[1].revents) {
 		kill(-pid, SIGKILL);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
+		if (rc)
+			return error_set(err, EINTR, "'%s': interrupted", h->path);
 		return error_set(err, ETIMEDOUT, "'%s' took longer than %d s", h->path,
 				 h->timeout_s);
 	}

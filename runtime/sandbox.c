@@ -51,6 +51,7 @@ struct creation {
 	char netns[64]; /* the proxy's own namespace, when the configuration names none */
 	struct msg request;
 	struct spawned proxy, monitor;
+	sigset_t interrupts;
 };
 
 int container_open(struct container *ret, const char *root, const char *id, bool lock,
@@ -387,26 +388,20 @@ static int failure(struct creation *c, struct error *child, struct error *err)
 static int creation_wait(struct creation *c, struct error *err)
 {
 	struct error child = {.code = EPIPE, .text = "the sandbox has ended"};
-	struct pollfd pfds[2];
-	sigset_t set;
+	struct pollfd pfds[] = {
+		{.fd = c->proxy.status_fd, .events = POLLIN},
+		{.fd = signalfd(-1, &c->interrupts, SFD_CLOEXEC), .events = POLLIN},
+	};
 	int rc;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	pfds[0] = (struct pollfd){.fd = c->proxy.status_fd, .events = POLLIN};
-	pfds[1] = (struct pollfd){.fd = signalfd(-1, &set, SFD_CLOEXEC), .events = POLLIN};
 	do {
 		rc = poll(pfds, 2, (int)c->settings.boot_timeout * 1000 + CLIENT_TIMEOUT_MS);
 	} while (rc < 0 && errno == EINTR);
 	cleanup_close(&pfds[1].fd);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	if (rc == 0)
 		return error_set(err, ETIMEDOUT, "the guest did not create the container in time");
 	if (!pfds[0].revents)
-		return error_set(err, EINTR, "interrupted");
+		return 0; /* interrupted, as the caller sees */
 	if (read(c->proxy.status_fd, &child, sizeof(child)) != (ssize_t)sizeof(child) || child.code)
 		return failure(c, &child, err);
 	return 0;
@@ -426,14 +421,51 @@ static int write_pid_file(const char *path, pid_t pid, struct error *err)
 	return 0;
 }
 
+/* The signals that interrupt: blocked for as long as there is something to undo. */
+static void interrupts_block(struct creation *c, sigset_t *ret_old)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction sa;
+
+	sigemptyset(&c->interrupts);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		if (sigaction(signals[i], NULL, &sa) == 0 && sa.sa_handler != SIG_IGN)
+			sigaddset(&c->interrupts, signals[i]);
+	sigprocmask(SIG_BLOCK, &c->interrupts, ret_old);
+}
+
+static bool interrupted(const struct creation *c)
+{
+	sigset_t set;
+
+	sigpending(&set);
+	sigandset(&set, &set, &c->interrupts);
+	return !sigisemptyset(&set);
+}
+
+/* One that came is not delivered afterwards: the failure has told it. */
+static void interrupts_unblock(const struct creation *c, const sigset_t *old, bool failed)
+{
+	const struct timespec none = {0};
+
+	while (failed && sigtimedwait(&c->interrupts, NULL, &none) > 0)
+		;
+	sigprocmask(SIG_SETMASK, old, NULL);
+}
+
 static int creation_run(struct creation *c, struct error *err)
 {
-	if (creation_begin(c, err) < 0 || creation_files(c, err) < 0 ||
-	    creation_cgroup(c, err) < 0 || creation_terminal(c, err) < 0 ||
-	    creation_proxy(c, err) < 0 || creation_hooks(c, err) < 0 ||
-	    creation_network(c, err) < 0 || creation_monitor(c, err) < 0 ||
-	    creation_wait(c, err) < 0)
-		return -err->code;
+	static int (*const steps[])(struct creation *, struct error *) = {
+		creation_begin,	  creation_files,   creation_cgroup,  creation_terminal, creation_proxy,
+		creation_hooks,	  creation_network, creation_monitor, creation_wait,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (steps[i](c, err) < 0)
+			return -err->code;
+		if (interrupted(c))
+			return error_set(err, EINTR, "interrupted");
+	}
 	c->state.creator = (struct state_process){0};
 	if (state_write(c->dir_fd, &c->state, err) < 0 ||
 	    write_pid_file(c->o->pid_file, c->proxy.pid, err) < 0)
@@ -470,9 +502,11 @@ int sandbox_create(const struct sandbox_options *o, pid_t *ret_proxy, struct err
 		.proxy = SPAWNED_NONE, .monitor = SPAWNED_NONE,
 	};
 	struct error ignored;
+	sigset_t old;
 	int rc;
 
 	timeline_mark("command");
+	interrupts_block(&c, &old);
 	rc = state_check_id(o->id, err);
 	if (rc == 0)
 		rc = creation_load(&c, err);
@@ -488,6 +522,7 @@ int sandbox_create(const struct sandbox_options *o, pid_t *ret_proxy, struct err
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
 	}
+	interrupts_unblock(&c, &old, rc < 0);
 	creation_done(&c);
 	return rc;
 }

@@ -215,9 +215,12 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 	int null = open("/dev/null", O_RDWR), fd;
 	struct machine_disk disks[16];
 	struct machine_nic nics[32];
+	sigset_t none;
 	FILE *f;
 
 	wait_gate(pipes);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
 	if (chdir("/") < 0 || null < 0 || m.disks_n > ARRAY_SIZE(disks) ||
 	    m.nics_n > ARRAY_SIZE(nics))

@@ -18,6 +18,8 @@
 
 /* A container can nest groups; nobody needs more levels than this. */
 #define CGROUP_DEPTH_MAX 32
+/* PID_MAX_LIMIT of 64-bit kernels. */
+#define PIDS_LIMIT (4 << 20)
 
 static const char *const controllers[] = {"cpu", "memory", "pids", "cpuset", "io", "hugetlb"};
 
@@ -127,6 +129,13 @@ static int put_number(int dir, const char *file, int64_t x, struct error *err)
 	return put(dir, file, text, err);
 }
 
+/* The kernel refuses limits that no number of processes can reach. */
+static int put_pids(int dir, int64_t max, struct error *err)
+{
+	return max > PIDS_LIMIT ? put(dir, "pids.max", "max", err)
+				: put_number(dir, "pids.max", max, err);
+}
+
 static int put_cpu(int dir, const struct spec_resources *r, struct error *err)
 {
 	char text[64];
@@ -153,7 +162,7 @@ int cgroup_apply(int dir, const struct spec_resources *r, struct error *err)
 	if (put_number(dir, "memory.max", r->memory_max, err) < 0 ||
 	    put_number(dir, "memory.low", r->memory_low, err) < 0 ||
 	    put_number(dir, "memory.swap.max", r->memory_swap_max, err) < 0 ||
-	    put_number(dir, "pids.max", r->pids_max, err) < 0 || put_cpu(dir, r, err) < 0)
+	    put_pids(dir, r->pids_max, err) < 0 || put_cpu(dir, r, err) < 0)
 		return -err->code;
 	for (uint32_t i = 0; i < r->unified_n; i++) {
 		const struct spec_pair *p = &r->unified[i];

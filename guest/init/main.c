@@ -15,7 +15,7 @@
 
 #include "guest/init/channel.h"
 #include "guest/init/container.h"
-#include "guest/init/log.h"
+#include "guest/init/kmsg.h"
 #include "guest/init/loop.h"
 #include "guest/init/process.h"
 #include "guest/init/request.h"
@@ -29,7 +29,7 @@ static bool channel_lost;
 
 static void on_lost(const char *reason)
 {
-	log_line("channel: %s", reason);
+	kmsg_line("channel: %s", reason);
 	channel_lost = true;
 }
 
@@ -124,7 +124,7 @@ int main(void)
 	if (getpid() != 1)
 		return 1; /* it would turn the file system of whatever this is upside down */
 	if (start(&err) < 0) {
-		log_line("%s", err.text);
+		kmsg_line("%s", err.text);
 		sandbox_end();
 	}
 	while (!channel_lost && !shutdown_request.asked) {

@@ -17,8 +17,8 @@
 #include "guest/init/cgroup.h"
 #include "guest/init/channel.h"
 #include "guest/init/container.h"
+#include "guest/init/kmsg.h"
 #include "guest/init/launch.h"
-#include "guest/init/log.h"
 #include "guest/init/terminal.h"
 #include "lib/cleanup.h"
 
@@ -282,7 +282,7 @@ static void set_oom_exempt(bool exempt)
 	if (fd < 0)
 		fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (pwrite(fd, text, strlen(text), 0) < 0)
-		log_line("cannot set oom_score_adj to %s: %s", text, strerror(errno));
+		kmsg_line("cannot set oom_score_adj to %s: %s", text, strerror(errno));
 }
 
 /* In the child this does not return. */
@@ -341,7 +341,7 @@ static int spawn_other(struct process *p, struct launch *l, struct error *err)
 	if (p->pid < 0)
 		error_errno(err, "start a process in the container");
 	if (new_pids && setns(own_pids, CLONE_NEWPID) < 0)
-		log_line("cannot return to the own pid namespace: %s", strerror(errno));
+		kmsg_line("cannot return to the own pid namespace: %s", strerror(errno));
 	return p->pid < 0 ? -err->code : 0;
 }
 

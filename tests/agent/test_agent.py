@@ -805,6 +805,11 @@ def test_pids_limit(guest):
     assert "fork" in err
 
 
+def test_pids_limit_beyond_the_kernels(guest):
+    assert guest.run(["/bin/cat", "/sys/fs/cgroup/pids.max"],
+                     limits=w.resources(pids_max=(1 << 31) - 1))[0] == "max\n"
+
+
 def test_resources(guest):
     out, _, _ = guest.sh("cd /sys/fs/cgroup; cat memory.max memory.low pids.max cpu.max cpu.weight memory.high",
                          limits=w.resources(memory_max=64 << 20, memory_low=1 << 20, pids_max=99,

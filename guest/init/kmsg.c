@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "guest/init/log.h"
+#include "guest/init/kmsg.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -9,9 +9,9 @@
 
 #include "lib/cleanup.h"
 
-#define LOG_LINES_MAX 64
+#define KMSG_LINES_MAX 64
 
-void log_line(const char *fmt, ...)
+void kmsg_line(const char *fmt, ...)
 {
 	static unsigned int lines;
 	char text[512] = "<3>caisson-init: ";
@@ -19,7 +19,7 @@ void log_line(const char *fmt, ...)
 	_cleanup_close_ int fd = -1;
 	va_list ap;
 
-	if (lines++ >= LOG_LINES_MAX)
+	if (lines++ >= KMSG_LINES_MAX)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text + n, sizeof(text) - n - 1, fmt, ap);
