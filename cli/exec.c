@@ -167,7 +167,7 @@ static int make_process(struct spec_process *p, struct config *c, unsigned int a
 	return 0;
 }
 
-static int open_terminal(const struct spec_process *p, struct error *err)
+static int open_terminal(struct spec_process *p, struct error *err)
 {
 	int fd;
 
@@ -179,6 +179,7 @@ static int open_terminal(const struct spec_process *p, struct error *err)
 		return error_set(err, EINVAL, "a terminal and --detach need --console-socket");
 	if (!isatty(0))
 		return error_set(err, ENOTTY, "a terminal is asked for, but standard input is none");
+	terminal_size(0, &p->rows, &p->columns);
 	fd = dup(0);
 	return fd < 0 ? error_errno(err, "dup") : fd;
 }

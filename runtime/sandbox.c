@@ -211,7 +211,7 @@ static int creation_cgroup(struct creation *c, struct error *err)
 
 static int creation_terminal(struct creation *c, struct error *err)
 {
-	const struct spec_process *p = &c->config.container.process;
+	struct spec_process *p = &c->config.container.process;
 
 	if (!p->terminal) {
 		if (c->o->console_socket)
@@ -229,6 +229,7 @@ static int creation_terminal(struct creation *c, struct error *err)
 	if (!isatty(0))
 		return error_set(err, ENOTTY, "process.terminal is set, but standard input is not "
 					      "a terminal");
+	terminal_size(0, &p->rows, &p->columns);
 	c->tty_fd = dup(0);
 	return c->tty_fd < 0 ? error_errno(err, "dup") : 0;
 }

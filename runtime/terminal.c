@@ -62,6 +62,16 @@ int terminal_open(const char *socket_path, uint16_t rows, uint16_t columns, stru
 	return steal_fd(&slave);
 }
 
+void terminal_size(int fd, uint16_t *rows, uint16_t *columns)
+{
+	struct winsize ws;
+
+	if (*rows || *columns || ioctl(fd, TIOCGWINSZ, &ws) < 0)
+		return;
+	*rows = ws.ws_row;
+	*columns = ws.ws_col;
+}
+
 int terminal_raw(int fd, struct termios *ret_saved, struct error *err)
 {
 	struct termios raw;

@@ -18,6 +18,9 @@
  */
 int terminal_open(const char *socket_path, uint16_t rows, uint16_t columns, struct error *err);
 
+/* The size of the caller's own terminal, where none is asked for. */
+void terminal_size(int fd, uint16_t *rows, uint16_t *columns);
+
 /* Makes the caller's own terminal raw; *ret_saved is for terminal_restore(). */
 int terminal_raw(int fd, struct termios *ret_saved, struct error *err);
 void terminal_restore(int fd, const struct termios *saved);

@@ -144,7 +144,7 @@ static int from_client(struct relay *r, struct client *c, const struct wire_head
 			c->owner = r->had_owner = true;
 			r->owners++;
 		}
-		/* fall through */
+		__attribute__((fallthrough));
 	case WIRE_START:
 	case WIRE_SIGNAL:
 	case WIRE_FREEZE:

@@ -16,6 +16,8 @@
 
 /* As many symbolic links as the kernel follows in one path. */
 #define PATH_LINKS_MAX 40
+/* Others in the guest can rename all the time, but not so as to win this often. */
+#define PATH_TRIES 1000
 
 ssize_t path_read(int dirfd, const char *path, char *buf, size_t size)
 {
@@ -48,9 +50,17 @@ int path_open_in(int root, const char *path, int flags)
 		.flags = (uint64_t)flags | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT,
 	};
-	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	int fd;
 
-	return fd < 0 ? -errno : fd;
+	/* The kernel cannot tell where ".." leads while anything anywhere is renamed or mounted. */
+	for (int i = 0; i < PATH_TRIES; i++) {
+		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+		if (fd >= 0)
+			return fd;
+		if (errno != EAGAIN)
+			break;
+	}
+	return -errno;
 }
 
 /* Makes the last part of path, whose parent exists and is `parent`. */

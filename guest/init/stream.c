@@ -109,6 +109,27 @@ static void sink_queue(struct sink *in, const uint8_t *data, uint32_t size)
 	in->used += size;
 }
 
+static void source_close(struct stream *s)
+{
+	loop_remove(&s->out.watch);
+	if (s->out.watch.fd >= 0)
+		close(s->out.watch.fd);
+	s->out.watch.fd = -1;
+	if (!s->out.muted)
+		channel_send(WIRE_DATA, s->number, s->session, NULL, 0);
+	s->ended(s);
+}
+
+/* Nobody reads on the other side any more: the process is to get SIGPIPE. */
+static int source_abandon(struct stream *s)
+{
+	if (s->out.watch.fd >= 0) {
+		s->out.muted = true;
+		source_close(s); /* may be the end of s */
+	}
+	return 0;
+}
+
 int stream_data(struct stream *s, const uint8_t *data, uint32_t size)
 {
 	struct sink *in = &s->in;
@@ -116,6 +137,8 @@ int stream_data(struct stream *s, const uint8_t *data, uint32_t size)
 
 	if (size > WIRE_WINDOW - in->used - in->uncredited)
 		return -EPROTO;
+	if (size == 0 && !s->terminal && (s->number == 1 || s->number == 2))
+		return source_abandon(s);
 	if (size == 0) { /* a terminal has no end of input but what is typed */
 		in->eof = !s->terminal;
 	} else if (in->eof) {
@@ -141,17 +164,6 @@ int stream_data(struct stream *s, const uint8_t *data, uint32_t size)
 	}
 	sink_flush(s);
 	return 0;
-}
-
-static void source_close(struct stream *s)
-{
-	loop_remove(&s->out.watch);
-	if (s->out.watch.fd >= 0)
-		close(s->out.watch.fd);
-	s->out.watch.fd = -1;
-	if (!s->out.muted)
-		channel_send(WIRE_DATA, s->number, s->session, NULL, 0);
-	s->ended(s);
 }
 
 /* Reads once: bytes, 0 for none now, -1 at the end. */

@@ -215,6 +215,16 @@ def test_input_nobody_reads(guest):
     guest.kill(s)
 
 
+def test_output_nobody_reads(guest):
+    """A client that ends an output stream: the process gets SIGPIPE, as from a closed pipe."""
+    s = guest.background("piped")
+    e = guest.exec("piped", ["yes"])
+    e.expect("y")
+    e.close(1)
+    assert e.wait() == (0, 13, False)
+    guest.kill(s)
+
+
 def test_exec_does_not_wait_for_grandchild(guest):
     s = guest.background("host")
     e = guest.exec("host", ["/bin/sh", "-c", "sleep 1000 & echo done"])
@@ -642,6 +652,18 @@ def test_destination_stays_inside(guest, destination, seen):
                            masked=(), readonly_paths=(),
                            mounts=[w.DEFAULT_MOUNTS[0], w.bind(destination, 0)])
     assert out == f"{seen}\nfrom the host"
+
+
+def test_destination_while_others_rename(guest):
+    """openat2(2) gives EAGAIN for a path with ".." when a rename anywhere gets in its way.
+
+    Mount points were refused now and then, when another container was being unmounted.
+    """
+    s = guest.background("renamer", "cd /tmp; touch a; while :; do mv a b; mv b a; done")
+    for _ in range(10):
+        assert guest.run(["/bin/true"], mounts=[w.DEFAULT_MOUNTS[0],
+                                                w.bind("/link-up/link-up/../link-up/up", 0)])[2][0] == 0
+    guest.kill(s)
 
 
 @pytest.mark.parametrize("destination", ["/", "/..", "/link-up"])

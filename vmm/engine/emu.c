@@ -92,8 +92,12 @@ static void add_machine(struct argv *a, const struct machine *m)
 	arg(a, "-display"), arg(a, "none");
 	arg(a, "-no-reboot");
 	arg(a, "-monitor"), arg(a, "none");
-	arg(a, "-M"), arg(a, "microvm,x-option-roms=off,rtc=off,isa-serial=off,acpi=off,"
-			     "usb=off,pcie=off,graphics=off");
+	/* The clock stays (rtc): without it the kernel waits a second for one.  So do PIT and PIC, which
+	 * the kernel needs to find the TSC's rate.  Without ACPI, QEMU tells the kernel of its
+	 * virtio-mmio devices on the command line. */
+	arg(a, "-M"), arg(a, "microvm,x-option-roms=off,isa-serial=off,acpi=off,usb=off,pcie=off,"
+			     "graphics=off");
+	arg(a, "-global"), arg(a, "virtio-mmio.force-legacy=false");
 	arg(a, "-accel"), arg(a, "tcg,thread=multi,tb-size=128");
 	arg(a, "-cpu"), arg(a, "max");
 	arg(a, "-smp"), arg(a, "%u", m->vcpus);
