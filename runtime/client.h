@@ -12,6 +12,7 @@
 #include "lib/error.h"
 #include "lib/frames.h"
 #include "lib/msg.h"
+#include "lib/spec.h"
 
 #define CLIENT_TIMEOUT_MS 60000
 
@@ -34,5 +35,13 @@ int client_result(const struct wire_header *h, const uint8_t *payload, char **re
 /* Connect, one request, disconnect. */
 int client_call(int dir_fd, uint8_t type, const struct msg *request, char **ret_text,
 		struct error *err);
+
+/*
+ * Runs a process in a container to its end, with `input` (at most WIRE_DATA_MAX bytes) on its
+ * standard input; what it prints is thrown away.  Its exit status, 128 and the number of the signal
+ * that killed it, or -errno; -ETIMEDOUT: it was killed.  timeout_ms -1: none.
+ */
+int client_exec(int dir_fd, const char *container, struct spec_process *process, const char *input,
+		int timeout_ms, struct error *err);
 
 #endif

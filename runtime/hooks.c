@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/client.h"
 #include "runtime/json.h"
 #include "runtime/ocistate.h"
 
@@ -127,5 +128,41 @@ int hooks_run(const struct config *c, enum config_hook_kind kind, const struct s
 	for (uint32_t i = 0; i < c->hooks[kind].n; i++)
 		if (run_one(&c->hooks[kind].v[i], s, err) < 0)
 			return error_wrap(err, "hook %s[%u]", kinds[kind], i);
+	return 0;
+}
+
+static int run_inside(const struct config *c, const struct config_hook *h, const struct state *s,
+		      int dir_fd, struct error *err)
+{
+	_cleanup_json_ struct json_object *j = ocistate_json(s);
+	struct spec_process p = {
+		.args = h->args,
+		.env = h->env,
+		.cwd = (char *)"/",
+		.umask = UINT32_MAX,
+	};
+	char *argv[] = {h->path};
+	int rc;
+
+	if (!p.args.n)
+		p.args = (struct strv){.v = argv, .n = 1};
+	else
+		p.args.v[0] = h->path; /* the agent runs what args[0] names */
+	for (int i = 0; i < CAPS_AMBIENT; i++)
+		p.caps[i] = c->container.process.caps[CAPS_BOUNDING];
+	rc = client_exec(dir_fd, s->id, &p, json_object_to_json_string(j),
+			 h->timeout_s ? h->timeout_s * 1000 : -1, err);
+	if (rc > 0)
+		return error_set(err, ECHILD, "'%s' ended with status %d", h->path, rc);
+	return rc < 0 ? error_wrap(err, "'%s'", h->path) : 0;
+}
+
+int hooks_run_inside(const struct config *c, const struct state *s, int dir_fd, struct error *err)
+{
+	const struct config_hooks *hooks = &c->hooks[HOOK_START_CONTAINER];
+
+	for (uint32_t i = 0; i < hooks->n; i++)
+		if (run_inside(c, &hooks->v[i], s, dir_fd, err) < 0)
+			return error_wrap(err, "hook %s[%u]", kinds[HOOK_START_CONTAINER], i);
 	return 0;
 }

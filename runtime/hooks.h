@@ -15,4 +15,10 @@
 int hooks_run(const struct config *c, enum config_hook_kind kind, const struct state *s,
 	      struct error *err);
 
+/*
+ * The startContainer hooks: programs of the container's root file system, run inside it, before
+ * its process, as root with the capabilities of that process's bounding set.
+ */
+int hooks_run_inside(const struct config *c, const struct state *s, int dir_fd, struct error *err);
+
 #endif

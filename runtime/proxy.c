@@ -216,10 +216,11 @@ static void take_result(struct session *s, const struct wire_header *h, const ui
 	s->requested = false;
 	if (!s->answered) {
 		s->answered = err.code == 0;
+		if (s->answered)
+			timeline_mark("created");
 		report(s, &err);
 		if (err.code)
 			_exit(255);
-		timeline_mark("created");
 	}
 	if (s->pending_signal)
 		send_signal(s, s->pending_signal);

@@ -542,7 +542,9 @@ int sandbox_start(struct container *c, struct error *err)
 		return -err->code;
 	msg_init_encode(&m);
 	wire_start_codec(&m, &request);
-	rc = client_call(c->dir_fd, WIRE_START, &m, NULL, err);
+	rc = hooks_run_inside(&config, &c->state, c->dir_fd, err);
+	if (rc == 0)
+		rc = client_call(c->dir_fd, WIRE_START, &m, NULL, err);
 	msg_done(&m);
 	if (rc == 0) {
 		timeline_mark("started");

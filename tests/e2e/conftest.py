@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from support import TAG, Box, Caisson, Netns, descendants, isolate, make_rootfs
+from support import (PEER, TAG, Box, Caisson, Netns, descendants, isolate, make_rootfs,
+                     reap_all)
 
 SETTLE = 10  # seconds that something killed may take to be gone
 
@@ -64,8 +65,10 @@ def caisson(work, cache):
 
 
 @pytest.fixture
-def box(caisson, rootfs, no_leaks):
-    """Makes containers (see Box); those still there at the end are deleted by force."""
+def box(caisson, rootfs, no_leaks, netns):
+    """Makes containers (see Box); those still there at the end are deleted by force (before the
+    namespaces of netns go).
+    """
     made = []
 
     def make(args=("sleep", "1000000"), edit=None, **kw):
@@ -120,15 +123,17 @@ def caches(work):
 
 
 def held(work):
-    """What this process and its children hold of the machine, by kind."""
+    """What this process and its children hold of the machine, by kind; without the network
+    namespaces that tests make (Netns.remove() sees that they go).
+    """
     links = subprocess.run(["ip", "-o", "link"], check=True, stdout=subprocess.PIPE, text=True)
     return {
         "process": {repr(p).rsplit(" ", 1)[0] for p in descendants().values()
                     if p.name != "ip"},
-        "mount": set(pathlib.Path("/proc/self/mountinfo").read_text().splitlines()),
-        "link": {line.split(":")[1] for line in links.stdout.splitlines()},
-        "netns": {n for n in os.listdir("/run/netns") if f"-{os.getpid()}-" in n}
-        if os.path.isdir("/run/netns") else set(),
+        "mount": {line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+                  if " /run/netns" not in line},
+        "link": {line.split(":")[1] for line in links.stdout.splitlines()
+                 if f" {PEER}" not in line},
         "cgroup": cgroups(),
         "state": state_dirs(work),
         "cache": caches(work),
@@ -154,4 +159,5 @@ def no_leaks(work):
         assert not leaked(before, work)
 
     yield check
+    reap_all()
     check()

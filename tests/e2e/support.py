@@ -24,6 +24,7 @@ from harness import BUILD, CAISSON, TIMEOUT, Bundle, Caisson, make_rootfs  # noq
 
 libc = ctypes.CDLL(None, use_errno=True)
 TAG = f"caisson-e2e-{os.getpid()}"
+PEER = "e2epeer"  # names of the tests' own ends of veth pairs begin so
 BOUND = 90  # seconds; "returns in bounded time" (the guest's own limit for an answer is 60)
 _numbers = itertools.count(1)
 
@@ -71,10 +72,7 @@ class Process:
 
 
 def descendants(of=None):
-    """{pid: Process} of all living processes below `of` (this process); the dead are reaped."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+    """{pid: Process} of all living processes below `of` (this process)."""
     everyone, found = {}, {}
     for p in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -85,6 +83,13 @@ def descendants(of=None):
         found.update(below)
         above = set(below)
     return found
+
+
+def reap_all():
+    """Buries what has ended; only when nobody waits for a certain one any more."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def alive(pid):
@@ -298,7 +303,7 @@ class Netns:
     def __init__(self, subnet):
         self.name = unique("e2e")
         self.path = f"/run/netns/{self.name}"
-        self.peer = f"v{next(_numbers)}p{os.getpid() % 100000}"
+        self.peer = f"{PEER}{next(_numbers)}"
         self.address, self.gateway = f"10.99.{subnet}.2", f"10.99.{subnet}.1"
         ip = ["ip"]
         for args in (["netns", "add", self.name],
@@ -329,9 +334,9 @@ class Netns:
     def remove(self):
         subprocess.run(["ip", "netns", "del", self.name], check=True)
         # The kernel takes its end of the pair away a moment later.
-        eventually(lambda: not os.path.exists(f"/proc/self/net/dev") or
-                   self.peer + ":" not in pathlib.Path("/proc/self/net/dev").read_text(),
-                   f"{self.peer} goes away", 30)
+        eventually(lambda: self.peer not in subprocess.run(
+            ["ip", "-o", "link"], check=True, text=True, stdout=subprocess.PIPE).stdout,
+            f"{self.peer} goes away", 30)
 
 
 def use_netns(config, path=None):

@@ -156,7 +156,7 @@ def test_running(box, netns, no_leaks, victim):
     b, n = running(box, netns)
     proxy = b.pid
     p = b.caisson.popen("exec", b.id, "sleep", "1000000", stderr=subprocess.DEVNULL)
-    eventually(lambda: "sleep" in b.sh("ps | tail -2"), "the exec runs")
+    eventually(lambda: b.sh("ps").count("sleep 1000000") == 2, "the exec runs")
     os.kill(victim_pid(b, None, victim), signal.SIGKILL)
     assert os.WTERMSIG(reap(proxy, BOUND)) == signal.SIGKILL
     assert p.wait(BOUND) == 128 + signal.SIGKILL

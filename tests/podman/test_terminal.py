@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import termios
 import time
@@ -50,22 +51,33 @@ class Terminal:
     def wait(self):
         """Reads to the end; the program's exit status."""
         with contextlib.suppress(OSError):  # EIO is the end of a terminal
-            while data := os.read(self.fd, 65536):
-                self.text += data.decode(errors="replace")
+            while select.select([self.fd], [], [], harness.TIMEOUT)[0]:
+                self.text += os.read(self.fd, 65536).decode(errors="replace")
+            self.kill()
+            raise AssertionError(f"does not end: {self.text!r}")
         _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
+
+    def kill(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+            os.close(self.fd)
 
 
 @pytest.fixture
 def shell(podman):
-    t = Terminal(podman.podman("run", "--rm", "-it", "--network", "none", "-e", "PS1=% ", IMAGE,
-                               "sh"), rows=31, columns=97)
-    t.expect("% ")
-    yield t
-    if t.fd >= 0:
-        t.type("\x03\x04")
-        t.wait()
+    t = Terminal(podman.podman("run", "--rm", "-it", "--name", "shell", "--network", "none", "-e",
+                               "PS1=% ", IMAGE, "sh"), rows=31, columns=97)
+    try:
+        t.expect("% ")
+        yield t
+    finally:
+        t.kill()
+        podman("rm", "-f", "-i", "-t", "0", "shell")
 
 
 def run_line(t, line, pattern):
@@ -101,11 +113,11 @@ def test_run(podman, shell):
     time.sleep(1)
     shell.type("\x1a")
     shell.expect("Stopped")
-    run_line(shell, "kill %1; echo killed", "\r\nkilled\r\n")
+    run_line(shell, "kill -KILL %1; wait; echo killed", "\r\nkilled\r\n")
+    run_line(shell, "true", "% ")
     # The end of input ends the shell
     shell.type("\x04")
-    assert shell.wait() == 0 or "Stopped" in shell.text
-    shell.fd = -1
+    assert shell.wait() == 0
 
 
 def test_exit_status(podman):
