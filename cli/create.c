@@ -17,6 +17,8 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 
 	(void)argc;
 	create_sandbox_options(&o, g, argv[0]);
+	if (state_check_id(argv[0], err) < 0)
+		return -err->code;
 	if (command_check_preserve_fds(o.preserve_fds, err) < 0 ||
 	    sandbox_create(&o, &proxy, err) < 0)
 		return error_wrap(err, "%s", argv[0]);

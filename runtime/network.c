@@ -741,11 +741,13 @@ int network_take(const char *netns_path, struct msg_chunk **arena, struct networ
 	return rc;
 }
 
-/* A namespace file that was unmounted stays behind as an ordinary, empty file. */
+/* A namespace file that was unmounted stays behind as an ordinary, empty file; and what cannot be
+ * reached was never taken. */
 static bool is_gone(const struct error *why)
 {
 	return why->code == ENOENT || why->code == ESRCH || why->code == ENOTDIR ||
-	       why->code == EINVAL || why->code == EPERM;
+	       why->code == EINVAL || why->code == EPERM || why->code == EACCES ||
+	       why->code == ELOOP || why->code == ENAMETOOLONG;
 }
 
 int network_release(const char *netns_path, struct error *err)

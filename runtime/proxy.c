@@ -216,8 +216,11 @@ static void take_result(struct session *s, const struct wire_header *h, const ui
 	s->requested = false;
 	if (!s->answered) {
 		s->answered = err.code == 0;
-		if (s->answered)
+		if (s->answered) {
+			/* A size that came before our signalfd was there is not lost. */
+			send_size(s);
 			timeline_mark("created");
+		}
 		report(s, &err);
 		if (err.code)
 			_exit(255);

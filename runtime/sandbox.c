@@ -105,12 +105,27 @@ static int keep_config(struct creation *c, struct error *err)
 	return 0;
 }
 
+/* A FIFO that nobody writes would hold the command for ever. */
+static int check_config_file(const struct creation *c, struct error *err)
+{
+	char path[PATH_MAX + 16];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/config.json", c->bundle);
+	if (stat(c->o->config ? c->o->config : path, &st) == 0 && !S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "'%s' is not a regular file",
+				 c->o->config ? c->o->config : path);
+	return 0;
+}
+
 static int creation_load(struct creation *c, struct error *err)
 {
 	const struct engine_ops *engine;
 
 	if (!realpath(c->o->bundle ? c->o->bundle : ".", c->bundle))
 		return error_errno(err, "bundle '%s'", c->o->bundle ? c->o->bundle : ".");
+	if (check_config_file(c, err) < 0)
+		return -err->code;
 	if (config_load(&c->config, c->bundle, c->o->config, err) < 0)
 		return -err->code;
 	if (settings_load(&c->settings, c->o->settings, err) < 0 ||
@@ -145,7 +160,6 @@ static void fill_state(struct creation *c, char *now, size_t size)
 	c->state.created = arena_strdup(&c->state.arena, now);
 	c->state.oci_version = arena_strdup(&c->state.arena, c->config.oci_version);
 	c->state.engine = arena_strdup(&c->state.arena, c->settings.engine);
-	c->state.netns = arena_strdup(&c->state.arena, c->config.netns_path);
 	if (!c->o->no_cgroup)
 		c->state.cgroup = arena_strdup(&c->state.arena, c->config.cgroups_path);
 	c->state.systemd_cgroup = c->o->systemd_cgroup;
@@ -291,6 +305,7 @@ static int creation_hooks(struct creation *c, struct error *err)
 static int creation_network(struct creation *c, struct error *err)
 {
 	const char *path = c->config.netns_path;
+	struct error ignored;
 
 	if (!c->config.netns_set)
 		return 0;
@@ -298,8 +313,16 @@ static int creation_network(struct creation *c, struct error *err)
 		snprintf(c->netns, sizeof(c->netns), "/proc/%d/ns/net", c->proxy.pid);
 		path = c->netns;
 	}
-	if (network_take(path, &c->config.arena, &c->network, err) < 0)
+	/* On record while it may be ours, and not before or after: another sandbox may have it,
+	 * and destroying this one would take it away from that. */
+	c->state.netns = c->config.netns_path;
+	if (state_write(c->dir_fd, &c->state, err) < 0)
 		return -err->code;
+	if (network_take(path, &c->config.arena, &c->network, err) < 0) {
+		c->state.netns = NULL;
+		state_write(c->dir_fd, &c->state, &ignored);
+		return -err->code;
+	}
 	timeline_mark("network");
 	return 0;
 }
@@ -507,10 +530,10 @@ int sandbox_create(const struct sandbox_options *o, pid_t *ret_proxy, struct err
 	int rc;
 
 	timeline_mark("command");
-	interrupts_block(&c, &old);
 	rc = state_check_id(o->id, err);
 	if (rc == 0)
 		rc = creation_load(&c, err);
+	interrupts_block(&c, &old);
 	if (rc == 0)
 		rc = creation_run(&c, err);
 	if (rc == 0) {
@@ -599,6 +622,12 @@ static int remove_files(const char *root, const char *id, int dir_fd, struct err
 	return 0;
 }
 
+/* A cgroup that the host refuses to make, for its name or its manager, is not there. */
+static bool is_no_cgroup(const struct error *err)
+{
+	return err->code == EINVAL || err->code == EOPNOTSUPP || err->code == ENAMETOOLONG;
+}
+
 int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *err)
 {
 	struct error first = {0};
@@ -609,11 +638,13 @@ int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *
 		/* The monitor first, politely: it takes the guest down. */
 		end_process(&s.monitor, 3000);
 		end_process(&s.init, 0);
-		if (s.cgroup && cgroup_kill(s.cgroup, s.systemd_cgroup, err) < 0)
+		if (s.cgroup && cgroup_kill(s.cgroup, s.systemd_cgroup, err) < 0 &&
+		    !is_no_cgroup(err))
 			first = first.code ? first : *err;
 		if (s.netns && network_release(s.netns, err) < 0)
 			first = first.code ? first : *err;
-		if (s.cgroup && cgroup_remove(s.cgroup, s.systemd_cgroup, err) < 0)
+		if (s.cgroup && cgroup_remove(s.cgroup, s.systemd_cgroup, err) < 0 &&
+		    !is_no_cgroup(err))
 			first = first.code ? first : *err;
 		state_done(&s);
 	}

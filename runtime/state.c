@@ -27,7 +27,7 @@ int state_check_id(const char *id, struct error *err)
 	for (size_t i = 0; i < n; i++)
 		if (!isalnum((unsigned char)id[i]) && !strchr("_+.-", id[i]))
 			return error_set(err, EINVAL,
-					 "container ID '%s' has a character other than letters, "
+					 "container ID '%.64s' has a character other than letters, "
 					 "digits and _+.-", id);
 	if (!n || n > 250 || strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
 		return error_set(err, EINVAL, "container ID '%.64s' is %s", id,

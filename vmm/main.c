@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -78,6 +79,7 @@ static const int allowed[] = {
 	SCMP_SYS(accept4),			     /* clients */
 	SCMP_SYS(recvfrom), SCMP_SYS(sendto),	     /* frames, console */
 	SCMP_SYS(read), SCMP_SYS(write),	     /* lifeline, signals, log, timeline */
+	SCMP_SYS(poll),				     /* waits for the end of a guest whose channel closed */
 	SCMP_SYS(close),			     /* clients that left */
 	SCMP_SYS(wait4), SCMP_SYS(pidfd_send_signal), /* the guest's process */
 };
@@ -143,6 +145,16 @@ static int guest_ended(struct vmm *v, struct error *err)
 			 reason[0] ? reason : "it said nothing");
 }
 
+/* A channel that closes is most often the first sign of a guest that has ended, which says more. */
+static int relay_failed(struct vmm *v, struct error *err)
+{
+	struct pollfd pfd = {.fd = v->engine->exit_fd(v->guest), .events = POLLIN};
+
+	if (err->code == EPIPE && poll(&pfd, 1, 1000) == 1)
+		return guest_ended(v, err);
+	return -err->code;
+}
+
 /* 0: go on; 1: an orderly end; -errno. */
 static int own_event(struct vmm *v, uint64_t data, struct error *err)
 {
@@ -200,7 +212,8 @@ static int vmm_loop(struct vmm *v, struct error *err)
 			uint64_t data = events[i].data.u64;
 
 			if (data >= RELAY_EVENT)
-				rc = relay_event(&v->relay, data, events[i].events, err);
+				rc = relay_event(&v->relay, data, events[i].events, err) < 0 ?
+					     relay_failed(v, err) : 0;
 			else
 				rc = own_event(v, data, err);
 			if (rc)

@@ -306,6 +306,22 @@ static int nic_setup(int nl, const struct spec_nic *nic, struct error *err)
 	return rc;
 }
 
+/* The kernel numbers the links in an order of its own: the name that one is to get may be what
+ * another one is called so far. */
+static int link_unname(int nl, const struct spec_nic *nic)
+{
+	static const char pattern[] = "unnamed%d"; /* the kernel puts a number in */
+	int index = link_wait(nl, nic->mac);
+	struct request r;
+	struct ifinfomsg *i = request_init(&r, RTM_NEWLINK, 0, sizeof(*i));
+
+	if (index < 0)
+		return 0; /* nic_setup() says so */
+	i->ifi_index = index;
+	request_put(&r, IFLA_IFNAME, pattern, sizeof(pattern));
+	return request_run(nl, &r);
+}
+
 int network_setup(const struct spec_nic *nics, uint32_t n, struct error *err)
 {
 	_cleanup_close_ int nl = netlink_open(err);
@@ -313,6 +329,14 @@ int network_setup(const struct spec_nic *nics, uint32_t n, struct error *err)
 
 	if (nl < 0)
 		return nl;
+	for (uint32_t i = 0; n > 1 && i < n; i++) {
+		rc = link_unname(nl, &nics[i]);
+		if (rc < 0) {
+			errno = -rc;
+			return error_errno(err, "network interface '%s': make way for its name",
+					   nics[i].name);
+		}
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		rc = nic_setup(nl, &nics[i], err);
 		if (rc < 0)

@@ -5,6 +5,7 @@ a hand on them, terminals, and network namespaces.
 import array
 import contextlib
 import ctypes
+import difflib
 import itertools
 import json
 import os
@@ -310,11 +311,14 @@ class Netns:
                      ["link", "add", self.peer, "type", "veth", "peer", "name", "eth0", "netns",
                       self.name],
                      ["addr", "add", f"{self.gateway}/24", "dev", self.peer],
+                     ["link", "set", self.peer, "addrgenmode", "none"],
+                     ["-n", self.name, "link", "set", "eth0", "addrgenmode", "none"],
                      ["link", "set", self.peer, "up"],
                      ["-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0"],
                      ["-n", self.name, "link", "set", "eth0", "up"],
                      ["-n", self.name, "route", "add", "default", "via", self.gateway]):
             subprocess.run(ip + args, check=True)
+        eventually(lambda: "state UP" in self.look(), "the pair is up", 30)
         self.before = self.look()
 
     def look(self):
@@ -329,7 +333,9 @@ class Netns:
         return text
 
     def assert_restored(self):
-        assert self.look() == self.before
+        now = self.look()
+        assert now == self.before, "\n".join(difflib.unified_diff(
+            self.before.splitlines(), now.splitlines(), lineterm=""))
 
     def remove(self):
         subprocess.run(["ip", "netns", "del", self.name], check=True)

@@ -2,18 +2,14 @@
 """Malformed and hostile input: one sentence that names what is bad, a status that is not
 zero, and nothing made that stays.
 """
-import copy
 import json
 import os
-import pathlib
 import socket
-import stat
 import subprocess
 
 import pytest
 
-from conftest import new_caisson
-from support import BUILD, assert_sentence, call_detached, eventually, make_rootfs, unique
+from support import BUILD, assert_sentence, call_detached, unique, use_netns
 
 
 class Input:
@@ -64,6 +60,10 @@ def at(value, *path):
 def mount(**m):
     return lambda c: c["mounts"].append({"destination": "/mnt", "type": "bind", "source": "/tmp",
                                          **m})
+
+
+def netns(path):
+    return lambda c: use_netns(c, path)
 
 
 def without(*path):
@@ -119,7 +119,7 @@ CONFIGS = {
     "mount-host-sys": (mount(source="/sys/kernel", options=["rbind"]), ["/sys/kernel"]),
     "mount-option": (mount(options=["bind", "nosiud"]), ["nosiud"]),
     "mount-on-root": (mount(destination="/", options=["bind"]), ["'/'"]),
-    "mount-unknown-type": (mount(type="magicfs", source="x"), ["magicfs"]),
+    "mount-unknown-type": (mount(type="magicfs", source="x"), ["'x' on '/mnt'"]),
     "mounts-object": (at({}, "mounts"), ["mounts"]),
     "hook-relative": (at([{"path": "bin/hook"}], "hooks", "prestart"), ["bin/hook"]),
     "hook-no-path": (at([{"args": []}], "hooks", "poststop"), ["poststop[0]", "path"]),
@@ -130,14 +130,10 @@ CONFIGS = {
     "namespace-join": (at([{"type": "pid", "path": "/proc/1/ns/pid"}], "linux", "namespaces"),
                        ["/proc/1/ns/pid"]),
     "namespace-user": (at([{"type": "user"}], "linux", "namespaces"), ["user"]),
-    "netns-missing": (at([{"type": "network", "path": "/run/netns/none-such"}], "linux",
-                         "namespaces"), ["/run/netns/none-such"]),
-    "netns-file": (at([{"type": "network", "path": "/etc/passwd"}], "linux", "namespaces"),
-                   ["/etc/passwd"]),
-    "netns-host": (at([{"type": "network", "path": "/proc/1/ns/net"}], "linux", "namespaces"),
-                   ["/proc/1/ns/net"]),
-    "netns-other-kind": (at([{"type": "network", "path": "/proc/self/ns/uts"}], "linux",
-                            "namespaces"), ["/proc/self/ns/uts"]),
+    "netns-missing": (netns("/run/netns/none-such"), ["/run/netns/none-such"]),
+    "netns-file": (netns("/etc/passwd"), ["/etc/passwd"]),
+    "netns-host": (netns("/proc/1/ns/net"), ["/proc/1/ns/net"]),
+    "netns-other-kind": (netns("/proc/1/ns/uts"), ["/proc/1/ns/uts"]),
     "device-type": (at([{"type": "z", "path": "/dev/z"}], "linux", "devices"), ["'z'"]),
     "sysctl-path": (at({"../../etc/x": "1"}, "linux", "sysctl"), ["../../etc/x"]),
     "cgroup-dots": (at("/a/../../b", "linux", "cgroupsPath"), ["/a/../../b", "'..'"]),

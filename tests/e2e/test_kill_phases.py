@@ -26,6 +26,8 @@ CREATE = [(phase, ["command"] + (["proxy"] if phase in EARLY[5:] else [])) for p
     ("ready", ["command", "proxy", "monitor", "qemu"]),
 ]
 CASES = [(phase, victim) for phase, victims in CREATE for victim in victims]
+# The word that all is well was on its way already; what comes after is the container's end.
+LATE = {("created", "monitor"), ("created", "qemu")}
 WITH_NETNS = {"network", "engine", "ready"}
 
 
@@ -114,7 +116,7 @@ def test_create(box, netns, no_leaks, phase, victim):
     status = command.wait(BOUND)
     if victim == "command":
         assert status == -signal.SIGKILL
-    elif phase != "ready":  # later, the death may come after the success
+    elif phase != "ready" and (phase, victim) not in LATE:
         assert status == 1, b.out.read_text()
         text = b.out.read_text()
         assert text.startswith("caisson: ") and text.count("\n") == 1

@@ -235,20 +235,18 @@ def test_pids_limit(podman):
 
 def test_device_is_the_guests(podman):
     """A node names the guest's device of that number, never the host's."""
-    host = os.stat("/dev/fuse").st_rdev
-    r = podman.run("--device", "/dev/kmsg:/dev/log0", "--device", "/dev/fuse", "--cap-add",
-                   "SYSLOG", IMAGE, "sh", "-c",
-                   "stat -c '%t %T' /dev/fuse; cat /dev/fuse; head -n 40 /dev/log0", check=False)
-    assert r.stdout.splitlines()[0] == f"{os.major(host):x} {os.minor(host):x}"
-    assert "No such device" in r.stderr
-    assert os.uname().release not in r.stdout
+    text = podman.sh("stat -c '%t %T' /dev/log0; head -n 40 /dev/log0",
+                     "--device", "/dev/kmsg:/dev/log0", "--cap-add", "SYSLOG")
+    number, *log = text.splitlines()
+    assert number == "1 b"
+    assert len(log) > 10 and os.uname().release not in text
 
 
 def test_masked_and_read_only_paths(podman):
-    r = podman.run(IMAGE, "sh", "-c", "wc -c </proc/kcore; echo 1 >/proc/sys/kernel/panic;"
-                   "echo 1 >/proc/sysrq-trigger", check=False)
+    r = podman.run(IMAGE, "sh", "-c", "for f in kcore keys timer_list; do head -c 1 /proc/$f;"
+                   "done 2>/dev/null | wc -c; echo 1 >/proc/sys/kernel/panic", check=False)
     assert r.stdout == "0\n"
-    assert r.stderr.count("Read-only file system") == 2
+    assert "Read-only file system" in r.stderr
 
 
 def need_catatonit():
@@ -259,7 +257,7 @@ def need_catatonit():
 def test_init(podman):
     need_catatonit()
     text = podman.sh("cat /proc/1/comm; echo $$", "--init")
-    assert text.splitlines()[0] == "catatonit"
+    assert text.splitlines()[0] == "podman-init"
     assert text.splitlines()[1] != "1"
 
 

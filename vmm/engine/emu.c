@@ -32,11 +32,12 @@
  * reboot=t     a triple fault is the quickest way out; QEMU ends at it (-no-reboot)
  * panic=-1     a panic is one too, at once
  * tsc=reliable, no_timer_check   TCG's clocks are good and slow to be calibrated
+ * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
  * 8250.nr_uarts=0  there is no UART to look for
  */
 #define KERNEL_CMDLINE                                                                             \
 	"quiet console=hvc0 reboot=t panic=-1 tsc=reliable no_timer_check 8250.nr_uarts=0 "        \
-	"random.trust_cpu=on cgroup_no_v1=all dummy.numdummies=0"
+	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
 
 struct guest {
 	pid_t pid;
