@@ -246,7 +246,8 @@ static int exec_in(const struct container *c, struct config *config, unsigned in
 	tty = open_terminal(&process, err);
 	if (tty < 0 && process.terminal)
 		return -err->code;
-	raw = tty >= 0 && !opt.console_socket;
+	/* Before the process runs: what it says first may be answered at once. */
+	raw = tty >= 0 && !opt.console_socket && terminal_raw(0, &saved, err) == 0;
 	msg_init_encode(&m);
 	wire_exec_codec(&m, &head);
 	spec_process_codec(&m, &process);
@@ -254,14 +255,12 @@ static int exec_in(const struct container *c, struct config *config, unsigned in
 	msg_done(&m);
 	spawn_done(&proxy);
 	if (rc == 0 && !opt.detach) {
-		if (raw)
-			terminal_raw(0, &saved, err);
 		signal(SIGINT, SIG_IGN);
 		signal(SIGQUIT, SIG_IGN);
 		rc = command_wait_child(proxy.pid);
-		if (raw)
-			terminal_restore(0, &saved);
 	}
+	if (raw)
+		terminal_restore(0, &saved);
 	cleanup_close(&tty);
 	return rc;
 }

@@ -8,6 +8,7 @@
 
 #include "cli/create.h"
 #include "lib/log.h"
+#include "runtime/hooks.h"
 #include "runtime/terminal.h"
 
 static bool detach, keep;
@@ -41,51 +42,60 @@ static void forward_signals(pid_t proxy)
 		sigaction(signals[i], &sa, NULL);
 }
 
-static int start(const struct globals *g, const char *id, bool *ret_terminal, struct error *err)
+/* In the foreground the caller's terminal carries only bytes, from before the process runs (what it
+ * says first may be answered at once) until the container has ended. */
+static struct termios saved;
+static bool raw;
+
+static void restore(void)
+{
+	if (raw)
+		terminal_restore(0, &saved);
+	raw = false;
+}
+
+static int start(const struct globals *g, const char *id, struct error *err)
 {
 	struct container c;
-	int rc;
+	int rc = 0;
 
 	if (container_open(&c, g->root, id, true, err) < 0)
 		return -err->code;
-	rc = sandbox_start(&c, err);
-	*ret_terminal = c.state.terminal;
+	if (!detach && c.state.terminal && !create_options.console_socket) {
+		rc = terminal_raw(0, &saved, err);
+		raw = rc == 0;
+	}
+	if (rc == 0)
+		rc = sandbox_start(&c, err);
 	container_done(&c);
+	if (rc < 0)
+		restore();
 	return rc;
 }
 
 static int destroy(const struct globals *g, const char *id, struct error *err)
 {
+	struct config config = {0};
+	struct error hook = {0};
 	struct container c;
+	bool known;
 	int rc;
 
 	if (container_open(&c, g->root, id, true, err) < 0)
 		return err->code == ENOENT ? 0 : -err->code; /* somebody deleted it meanwhile */
+	known = sandbox_config(&c, &config, &hook) == 0;
 	rc = sandbox_destroy(g->root, id, c.dir_fd, err);
+	if (rc == 0 && known && hooks_run(&config, HOOK_POSTSTOP, &c.state, &hook) < 0)
+		log_line("warning", "run: %s: %s", id, hook.text);
+	config_done(&config);
 	container_done(&c);
 	return rc;
-}
-
-/* In the foreground the caller's terminal carries only bytes, until the container has ended. */
-static int attend(pid_t proxy, bool raw, struct error *err)
-{
-	struct termios saved;
-	int status;
-
-	if (raw && terminal_raw(0, &saved, err) < 0)
-		return -err->code;
-	forward_signals(proxy);
-	status = command_wait_child(proxy);
-	if (raw)
-		terminal_restore(0, &saved);
-	return status;
 }
 
 static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
 {
 	struct sandbox_options o;
 	struct error second = {0};
-	bool terminal = false;
 	pid_t proxy;
 	int status;
 
@@ -97,13 +107,15 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	if (command_check_preserve_fds(o.preserve_fds, err) < 0 ||
 	    sandbox_create(&o, &proxy, err) < 0)
 		return error_wrap(err, "%s", argv[0]);
-	if (start(g, argv[0], &terminal, err) < 0) {
+	if (start(g, argv[0], err) < 0) {
 		destroy(g, argv[0], &second);
 		return error_wrap(err, "%s", argv[0]);
 	}
 	if (detach)
 		return 0;
-	status = attend(proxy, terminal && !create_options.console_socket, err);
+	forward_signals(proxy);
+	status = command_wait_child(proxy);
+	restore();
 	if (!keep && destroy(g, argv[0], &second) < 0)
 		log_line("warning", "run: %s: %s", argv[0], second.text);
 	return status;

@@ -4,15 +4,18 @@
 #include <errno.h>
 #include <poll.h>
 #include <seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -414,11 +417,29 @@ static const int allowed[] = {
 };
 
 /* The proxy carries a guest's bytes: it keeps its descriptors and nothing else of root. */
+/*
+ * A root of its own, empty and read-only.  Clients take the pid for a process with the container's
+ * files and enter its mount namespace (`podman cp` of a running container, `podman top`): what they
+ * find must not be the host's.
+ */
+static int leave_files(struct error *err)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return error_errno(err, "make a mount namespace for the proxy");
+	/* Any directory that is there on every machine will do. */
+	if (mount("caisson", "/proc", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "size=4k,nr_inodes=2,mode=555") < 0 ||
+	    chdir("/proc") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return error_errno(err, "make an empty root for the proxy");
+	return 0;
+}
+
 static void confine(struct session *s)
 {
 	struct error err = {0};
 
-	if (jail_drop(jail_uid(getpid()), false, &err) < 0 ||
+	if (leave_files(&err) < 0 || jail_drop(jail_uid(getpid()), false, &err) < 0 ||
 	    confine_syscalls(allowed, ARRAY_SIZE(allowed), &err) < 0) {
 		report(s, &err);
 		_exit(255);

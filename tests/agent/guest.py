@@ -119,7 +119,7 @@ class Guest:
         listener.listen(1)
         args = [
             "qemu-system-x86_64", "-M",
-            "microvm,acpi=off,x-option-roms=off,rtc=off,isa-serial=on,auto-kernel-cmdline=on",
+            "microvm,acpi=off,x-option-roms=off,isa-serial=on,auto-kernel-cmdline=on",
             "-accel", "tcg", "-cpu", "max", "-m", str(memory),
             "-smp", os.environ.get("CAISSON_TEST_CPUS", "1"), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append",

@@ -99,7 +99,7 @@ def test_many_at_once(shared_box):
 
 
 def test_detach(shared_box):
-    """exec --detach returns while the process runs, and its proxy can be signalled and waited for."""
+    """exec --detach returns while the process runs; its proxy takes signals and is waited for."""
     pid = shared_box.exec_detached("sh", "-c", "trap 'exit 21' TERM; while :; do sleep 0.1; done")
     assert alive(pid)
     eventually(lambda: shared_box.sh("ps").count("exit 21"), "its shell runs")
@@ -121,7 +121,7 @@ def test_proxy_killed(shared_box):
 def test_console_socket(shared_box):
     """exec --tty --console-socket: a terminal with its own size, as `podman exec -t` has it."""
     console = Console(shared_box.bundle.path / unique("console"))
-    pid = shared_box.exec_detached("sh", "-c", "tty; trap 'stty size' WINCH; "
+    pid = shared_box.exec_detached("sh", "-c", "trap 'stty size' WINCH; tty; "
                                    "while :; do sleep 0.1; done",
                                    options=["--tty", "--console-socket", console.path])
     master = console.receive()

@@ -297,6 +297,14 @@ def test_hook_missing(box):
     assert_sentence(b.create(check=False), "/no/such/hook", "No such file")
 
 
+def test_poststop_hook_of_run(box):
+    """run, which deletes the container itself, runs the poststop hooks, too."""
+    b = box(["true"])
+    b.config["hooks"] = {"poststop": [hook(b.bundle.path, "after")]}
+    assert b.run().returncode == 0
+    assert json.loads((b.bundle.path / "after.json").read_text())["status"] == "stopped"
+
+
 def test_poststop_hook_fails(box):
     """A failing poststop hook is a warning: the deletion goes through."""
     b = box()

@@ -140,13 +140,10 @@ class Stage:
                 time.sleep(0.1)
 
     def remains(self):
-        """What is there beyond an empty stage: a sentence per thing."""
+        """What is there beyond an empty stage: a line per thing."""
         found = []
         for pid, line in harness.processes(str(self.path)).items():
             found.append(f"process {pid}: {line}")
-        for pid, line in harness.processes("caisson").items():
-            if in_namespace(pid, "mnt", self.keeper.pid):
-                found.append(f"process {pid}: {line}")
         mounts = self.host("cat", "/proc/mounts").stdout.splitlines()
         found += [f"mount {m}" for m in mounts if "/overlay-containers/" in m or "/merged" in m
                   or "/run/netns/" in m or "caisson" in m.split()[0]]
@@ -158,16 +155,21 @@ class Stage:
         found += [f"container {line}" for line in self("ps", "-aq").stdout.split()]
         created = set(self("events", "--stream=false", "--filter", "event=create",
                            "--format", "{{.ID}}").stdout.split())
+        for c in created:
+            found += [f"process {pid}: {line}" for pid, line in harness.processes(c).items()]
         for directory, _, _ in os.walk("/sys/fs/cgroup"):
             if any(c in os.path.basename(directory) for c in created):
                 found.append(f"cgroup {directory}")
         return found
 
     def close(self):
-        for pid, line in harness.processes("").items():
-            if pid != self.keeper.pid and in_namespace(pid, "mnt", self.keeper.pid):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, 9)
+        """Whatever a failed test has left goes; a monitor ends when its proxy does."""
+        ours = {pid for pid in harness.processes("")
+                if in_namespace(pid, "mnt", self.keeper.pid)} | set(
+                    harness.processes(str(self.path)))
+        for pid in ours - {self.keeper.pid}:
+            with contextlib.suppress(OSError):
+                os.kill(pid, 9)
         self.keeper.kill()
         self.keeper.wait()
 
@@ -241,5 +243,8 @@ def session_stage(tmp_path_factory):
 def podman(session_stage):
     """The stage, for one file of tests, after which nothing of theirs is left."""
     yield session_stage
-    left = session_stage.remains()
+    # podman's own cleaning up after an exec goes on in the background.
+    until = time.monotonic() + 30
+    while (left := session_stage.remains()) and time.monotonic() < until:
+        time.sleep(1)
     assert not left, "\n".join(["left behind:", *left])

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """demo/run: what it shows, and that it leaves nothing."""
 import os
+import pathlib
 import re
 import subprocess
 import sys
 
 import pytest
 
-import harness
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness  # noqa: E402
 
 DEMO = harness.TOP / "demo/run"
 # The first time a Debian is fetched and installed.
