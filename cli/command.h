@@ -79,7 +79,7 @@ const struct command *command_find(const char *name);
 int options_parse(const struct option *table, int argc, char **argv, struct error *err);
 
 /* Helpers that several commands share. */
-int command_wait_child(int pid);	  /* exit status as a shell shows it */
+int command_wait_child(int pid); /* exit status as a shell shows it */
 int command_check_preserve_fds(unsigned int n, struct error *err);
 
 #endif

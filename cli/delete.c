@@ -10,8 +10,8 @@
 static bool force;
 
 static const struct option options[] = {
-	{"force", 'f', OPTION_FLAG, NULL, "kill the container if it runs; no error if it is not there",
-	 &force},
+	{"force", 'f', OPTION_FLAG, NULL,
+	 "kill the container if it runs; no error if it is not there", &force},
 	{.name = NULL},
 };
 

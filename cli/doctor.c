@@ -46,14 +46,17 @@ static void kvm(void)
 	bool hardware = cpu_has("vmx") || cpu_has("svm"), device = access("/dev/kvm", F_OK) == 0;
 
 	if (device && !hardware)
-		say(false, "kvm", "/dev/kvm is there, but the CPU shows neither vmx nor svm: "
-				  "guest kernels do not boot on such a KVM");
+		say(false, "kvm",
+		    "/dev/kvm is there, but the CPU shows neither vmx nor svm: "
+		    "guest kernels do not boot on such a KVM");
 	else if (!hardware)
-		say(false, "kvm", "the CPU shows neither vmx nor svm (in a virtual machine: nested "
-				  "virtualization is off)");
+		say(false, "kvm",
+		    "the CPU shows neither vmx nor svm (in a virtual machine: nested "
+		    "virtualization is off)");
 	else if (!device)
-		say(false, "kvm", "the CPU could, but /dev/kvm is missing: load kvm_intel or "
-				  "kvm_amd");
+		say(false, "kvm",
+		    "the CPU could, but /dev/kvm is missing: load kvm_intel or "
+		    "kvm_amd");
 	else
 		say(false, "kvm", "this machine could run it; this build has no kvm engine yet");
 }
@@ -76,8 +79,9 @@ static void network(void)
 	if (fd >= 0)
 		say(true, "network", "/dev/net/tun");
 	else
-		say(false, "network", "/dev/net/tun cannot be opened: containers with a network "
-				      "will not start (modprobe tun)");
+		say(false, "network",
+		    "/dev/net/tun cannot be opened: containers with a network "
+		    "will not start (modprobe tun)");
 }
 
 static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)

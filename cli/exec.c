@@ -178,7 +178,8 @@ static int open_terminal(struct spec_process *p, struct error *err)
 	if (opt.detach)
 		return error_set(err, EINVAL, "a terminal and --detach need --console-socket");
 	if (!isatty(0))
-		return error_set(err, ENOTTY, "a terminal is asked for, but standard input is none");
+		return error_set(err, ENOTTY,
+				 "a terminal is asked for, but standard input is none");
 	terminal_size(0, &p->rows, &p->columns);
 	fd = dup(0);
 	return fd < 0 ? error_errno(err, "dup") : fd;
@@ -213,7 +214,8 @@ static int launch(const struct container *c, const struct msg *request, int tty,
 
 	if (spawn_proxy(&o, ret, err) < 0)
 		return -err->code;
-	if (c->state.cgroup && cgroup_enter(c->state.cgroup, c->state.systemd_cgroup, ret->pid, err) < 0)
+	if (c->state.cgroup &&
+	    cgroup_enter(c->state.cgroup, c->state.systemd_cgroup, ret->pid, err) < 0)
 		return -err->code;
 	spawn_go(ret);
 	pfd.fd = ret->status_fd;
@@ -230,8 +232,8 @@ static int launch(const struct container *c, const struct msg *request, int tty,
 	return 0;
 }
 
-static int exec_in(const struct container *c, struct config *config, unsigned int argc,
-		   char **argv, struct error *err)
+static int exec_in(const struct container *c, struct config *config, unsigned int argc, char **argv,
+		   struct error *err)
 {
 	struct wire_exec head = {.container = c->state.id};
 	struct spawned proxy = SPAWNED_NONE;

@@ -51,8 +51,13 @@ static struct json_object *linux_features(void)
 /* runtime-spec 1.2, features.md. */
 static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
 {
-	static const char *const hooks[] = {"prestart",	 "createRuntime", "createContainer",
-					    "startContainer", "poststart", "poststop", NULL};
+	static const char *const hooks[] = {"prestart",
+					    "createRuntime",
+					    "createContainer",
+					    "startContainer",
+					    "poststart",
+					    "poststop",
+					    NULL};
 	_cleanup_json_ struct json_object *j = json_object_new_object();
 	struct json_object *a = json_object_new_object();
 

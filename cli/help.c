@@ -84,7 +84,8 @@ static void man_command(const struct command *c)
 	printf(".TH CAISSON\\-%s 8\n.SH NAME\ncaisson\\-%s \\- ", c->name, c->name);
 	roff(c->summary);
 	printf("\n.SH SYNOPSIS\n\\fBcaisson\\fR [\\fIGLOBAL OPTION\\fR...] \\fB%s\\fR "
-	       "[\\fIOPTION\\fR...] %s\n", c->name, c->args);
+	       "[\\fIOPTION\\fR...] %s\n",
+	       c->name, c->args);
 	if (c->details) {
 		printf(".SH DESCRIPTION\n");
 		roff(c->details);

@@ -107,8 +107,8 @@ int options_parse(const struct option *table, int argc, char **argv, struct erro
 	while (i < argc && argv[i][0] == '-' && argv[i][1]) {
 		if (strcmp(argv[i], "--") == 0)
 			return i + 1;
-		used = argv[i][1] == '-' ? parse_long(table, argc - i, argv + i, err) :
-					   parse_letters(table, argc - i, argv + i, err);
+		used = argv[i][1] == '-' ? parse_long(table, argc - i, argv + i, err)
+					 : parse_letters(table, argc - i, argv + i, err);
 		if (used < 0)
 			return used;
 		i += used;

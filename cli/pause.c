@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* pause and resume: the guest's own cgroup freezer, so that one container of several can be held. */
+/* pause and resume: the guest's own cgroup freezer, so that one container of several can be held.
+ */
 #include <errno.h>
 
 #include "cli/command.h"

@@ -33,8 +33,12 @@ static int number(const char *name, const char *text, int64_t *ret, struct error
 
 static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
 {
-	struct spec_resources r = {.memory_max = -1, .memory_low = -1, .memory_swap_max = -1,
-				   .pids_max = -1, .cpu_quota_us = -1, .cpu_period_us = -1};
+	struct spec_resources r = {.memory_max = -1,
+				   .memory_low = -1,
+				   .memory_swap_max = -1,
+				   .pids_max = -1,
+				   .cpu_quota_us = -1,
+				   .cpu_period_us = -1};
 	struct wire_update head;
 	struct container c;
 	struct msg m;

@@ -7,12 +7,13 @@
 #include "lib/cleanup.h"
 
 static const int libc_needs[] = {
-	SCMP_SYS(brk), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), /* malloc */
-	SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(restart_syscall), /* signals */
+	SCMP_SYS(brk),		 SCMP_SYS(mmap),	   SCMP_SYS(munmap),
+	SCMP_SYS(mremap),	 SCMP_SYS(madvise),				      /* malloc */
+	SCMP_SYS(rt_sigreturn),	 SCMP_SYS(rt_sigprocmask), SCMP_SYS(restart_syscall), /* signals */
 	SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), /* where the vDSO falls back to calls */
-	SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill), /* raise, abort */
-	SCMP_SYS(futex),				      /* locks at exit */
-	SCMP_SYS(exit_group), SCMP_SYS(exit),		      /* the end */
+	SCMP_SYS(getpid),	 SCMP_SYS(gettid),	   SCMP_SYS(tgkill), /* raise, abort */
+	SCMP_SYS(futex),						     /* locks at exit */
+	SCMP_SYS(exit_group),	 SCMP_SYS(exit),			     /* the end */
 };
 
 static void cleanup_filter(scmp_filter_ctx *ctx)

@@ -8,9 +8,9 @@
 #include "lib/error.h"
 
 /*
- * Allows the n calls (numbers as SCMP_SYS() gives them) and those that libc itself needs for memory,
- * signals and the end of the process (confine.c names them, with reasons); any other kills the
- * process.  Does nothing in a build with sanitizers, whose run time makes calls of its own.
+ * Allows the n calls (numbers as SCMP_SYS() gives them) and those that libc itself needs for
+ * memory, signals and the end of the process (confine.c names them, with reasons); any other kills
+ * the process.  Does nothing in a build with sanitizers, whose run time makes calls of its own.
  */
 int confine_syscalls(const int *allowed, size_t n, struct error *err);
 

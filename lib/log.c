@@ -57,9 +57,9 @@ void log_line(const char *level, const char *fmt, ...)
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
 	quote(quoted, sizeof(quoted), text);
 	n = snprintf(line, sizeof(line),
-		     strcmp(log_format, "json") == 0 ?
-			     "{\"level\":\"%2$s\",\"msg\":\"%3$s\",\"time\":\"%1$s\"}\n" :
-			     "time=\"%1$s\" level=%2$s msg=\"%3$s\"\n",
+		     strcmp(log_format, "json") == 0
+			     ? "{\"level\":\"%2$s\",\"msg\":\"%3$s\",\"time\":\"%1$s\"}\n"
+			     : "time=\"%1$s\" level=%2$s msg=\"%3$s\"\n",
 		     when, level, quoted);
 	if (n > 0 && write(fd, line, (size_t)n) < 0)
 		fprintf(stderr, "caisson: warning: --log '%s' cannot be written\n", log_path);

@@ -14,8 +14,14 @@
 
 #include "lib/msg.h"
 
-enum spec_caps { CAPS_BOUNDING, CAPS_EFFECTIVE, CAPS_INHERITABLE, CAPS_PERMITTED, CAPS_AMBIENT,
-		 CAPS_SETS };
+enum spec_caps {
+	CAPS_BOUNDING,
+	CAPS_EFFECTIVE,
+	CAPS_INHERITABLE,
+	CAPS_PERMITTED,
+	CAPS_AMBIENT,
+	CAPS_SETS
+};
 
 struct spec_rlimit {
 	uint32_t resource; /* RLIMIT_* */
@@ -44,19 +50,19 @@ struct spec_process {
 };
 
 struct spec_mount {
-	char *source; /* device or name given to mount(2); NULL with a share */
-	char *destination; /* in the container, absolute; symbolic links resolve inside it */
-	char *type;	/* filesystem type; "bind" with a share */
-	uint64_t flags; /* MS_* without propagation */
+	char *source;	      /* device or name given to mount(2); NULL with a share */
+	char *destination;    /* in the container, absolute; symbolic links resolve inside it */
+	char *type;	      /* filesystem type; "bind" with a share */
+	uint64_t flags;	      /* MS_* without propagation */
 	uint64_t propagation; /* MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE [| MS_REC], or 0 */
-	char *data;	/* options for the filesystem */
-	int32_t share;	/* index of the host directory or file in the shares; -1: none */
+	char *data;	      /* options for the filesystem */
+	int32_t share;	      /* index of the host directory or file in the shares; -1: none */
 	bool share_is_dir;
 	bool copy_up; /* tmpcopyup: a tmpfs that starts with what the image has there */
 };
 
 struct spec_device {
-	char *path; /* absolute, in the container */
+	char *path;    /* absolute, in the container */
 	uint32_t mode; /* S_IFCHR, S_IFBLK or S_IFIFO | permissions */
 	uint32_t major, minor;
 	uint32_t uid, gid;
@@ -119,7 +125,7 @@ struct spec_route {
 	uint8_t gateway[16], source[16];
 	uint32_t metric, mtu;
 	uint8_t scope, protocol, type; /* RT_SCOPE_*, RTPROT_*, RTN_* */
-	uint32_t flags; /* RTNH_F_ONLINK or 0 */
+	uint32_t flags;		       /* RTNH_F_ONLINK or 0 */
 };
 
 struct spec_neighbour { /* a permanent entry */
@@ -142,9 +148,9 @@ struct spec_nic {
 
 struct spec_sandbox {
 	char *hostname;
-	int64_t realtime_ns;  /* the host's CLOCK_REALTIME: the guest may have no clock */
-	uint8_t entropy[32];  /* credited to the guest's random pool: early boot has none */
-	bool has_shares;      /* a 9p export with tag SPEC_SHARES_TAG is there */
+	int64_t realtime_ns; /* the host's CLOCK_REALTIME: the guest may have no clock */
+	uint8_t entropy[32]; /* credited to the guest's random pool: early boot has none */
+	bool has_shares;     /* a 9p export with tag SPEC_SHARES_TAG is there */
 	struct spec_nic *nics;
 	uint32_t nics_n;
 };

@@ -72,7 +72,9 @@ static int wait_for(struct frames *f, uint64_t deadline)
 		pfd.events |= POLLOUT;
 	if (now >= deadline)
 		return -ETIMEDOUT;
-	if (poll(&pfd, 1, deadline == UINT64_MAX ? -1 : (int)((deadline - now) / 1000000) + 1) < 0 && errno != EINTR)
+	if (poll(&pfd, 1, deadline == UINT64_MAX ? -1 : (int)((deadline - now) / 1000000) + 1) <
+		    0 &&
+	    errno != EINTR)
 		return -errno;
 	if (pfd.revents & POLLOUT && frames_flush(f) < 0)
 		return -EPIPE;
@@ -92,8 +94,9 @@ int client_request(struct frames *f, uint8_t type, const struct msg *request, in
 	if (rc == 0)
 		rc = frames_flush(f);
 	if (rc < 0)
-		return error_set(err, -rc, rc == -EPROTO ? "the request is too long" :
-							   "the sandbox has ended");
+		return error_set(err, -rc,
+				 rc == -EPROTO ? "the request is too long"
+					       : "the sandbox has ended");
 	for (;;) {
 		while ((rc = frames_next(f, &h, &payload)) > 0)
 			if (h.type == WIRE_RESULT)
@@ -170,8 +173,8 @@ static int session_frame(struct frames *f, const struct wire_header *h, const ui
 
 static int session_wait(struct frames *f, int timeout_ms, struct error *err)
 {
-	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX :
-					     monotonic_ns() + (uint64_t)timeout_ms * 1000000u;
+	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX
+					   : monotonic_ns() + (uint64_t)timeout_ms * 1000000u;
 	const uint8_t *payload;
 	struct wire_header h;
 	int rc, status = 0;
@@ -187,7 +190,8 @@ static int session_wait(struct frames *f, int timeout_ms, struct error *err)
 		if (rc == 0)
 			rc = wait_for(f, deadline);
 		if (rc == -ETIMEDOUT)
-			return error_set(err, ETIMEDOUT, "took longer than %d s", timeout_ms / 1000);
+			return error_set(err, ETIMEDOUT, "took longer than %d s",
+					 timeout_ms / 1000);
 		if (rc < 0)
 			return error_set(err, EPIPE, "the sandbox has ended");
 	}

@@ -134,7 +134,7 @@ int config_parse(struct config *ret, const char *bundle, const char *json, size_
 	return parse(ret, bundle, "config.json", json, size, err);
 }
 
-/* All of a file, whatever it is (a pipe will do); more than CONFIG_SIZE_MAX is an error. */
+/* All of a file; more than CONFIG_SIZE_MAX is an error. */
 static int read_file(char **ret, size_t *ret_size, const char *path, struct error *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);

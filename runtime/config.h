@@ -21,8 +21,15 @@
 
 #define CONFIG_SIZE_MAX (4u << 20) /* bytes; a larger file is refused */
 
-enum config_hook_kind { HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER,
-			HOOK_START_CONTAINER, HOOK_POSTSTART, HOOK_POSTSTOP, HOOK_KINDS };
+enum config_hook_kind {
+	HOOK_PRESTART,
+	HOOK_CREATE_RUNTIME,
+	HOOK_CREATE_CONTAINER,
+	HOOK_START_CONTAINER,
+	HOOK_POSTSTART,
+	HOOK_POSTSTOP,
+	HOOK_KINDS
+};
 
 struct config_hook {
 	char *path; /* absolute */
@@ -55,8 +62,8 @@ struct config {
 	struct spec_container container; /* id and rootfs.lower_serial are left NULL */
 	struct config_share *shares;
 	uint32_t shares_n;
-	bool netns_set;	  /* linux.namespaces has a network entry */
-	char *netns_path; /* and its path; NULL: a new, empty one */
+	bool netns_set;	    /* linux.namespaces has a network entry */
+	char *netns_path;   /* and its path; NULL: a new, empty one */
 	char *cgroups_path; /* as given; NULL: none */
 	struct config_host_resources host;
 	int64_t memory_limit; /* linux.resources.memory.limit in bytes; -1: none */

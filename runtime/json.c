@@ -31,8 +31,8 @@ struct json_object *json_parse_object(const char *text, size_t size, const char 
 	json_tokener_free(tok);
 	if (why != json_tokener_success || !json_object_is_type(j, json_type_object)) {
 		error_set(err, EINVAL, "%s: not a JSON object: %s", name,
-			  why == json_tokener_success ? "something else" :
-							json_tokener_error_desc(why));
+			  why == json_tokener_success ? "something else"
+						      : json_tokener_error_desc(why));
 		return NULL;
 	}
 	return steal_ptr(&j);
@@ -40,8 +40,8 @@ struct json_object *json_parse_object(const char *text, size_t size, const char 
 
 int json_write_file(int dir_fd, const char *name, struct json_object *j, struct error *err)
 {
-	const char *text = json_object_to_json_string_ext(j, JSON_C_TO_STRING_PRETTY |
-								     JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *text = json_object_to_json_string_ext(
+		j, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
 	_cleanup_close_ int fd = -1;
 	size_t size = strlen(text), done = 0;
 	char tmp[64];

@@ -8,7 +8,8 @@ struct json_object *ocistate_json(const struct state *s)
 
 	json_object_object_add(j, "ociVersion", json_object_new_string(s->oci_version));
 	json_object_object_add(j, "id", json_object_new_string(s->id));
-	/* The specification knows no "paused"; runc and crun show it, and their users look for it. */
+	/* The specification knows no "paused"; runc and crun show it, and their users look for it.
+	 */
 	json_object_object_add(j, "status", json_object_new_string(state_status_name(status)));
 	json_object_object_add(j, "pid",
 			       json_object_new_int(status == STATUS_STOPPED ? 0 : s->init.pid));

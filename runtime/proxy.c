@@ -28,7 +28,7 @@
 /* One of the process's streams on this side.  Descriptors are left in blocking mode (they are
  * shared with whoever gave them): what poll(2) says is used for one read or one small write. */
 struct stream {
-	int in, out; /* read from, written to; -1: not (any more) */
+	int in, out;	/* read from, written to; -1: not (any more) */
 	int64_t credit; /* what may still be sent to the guest */
 	uint8_t *queue; /* from the guest, not yet written; at most WIRE_WINDOW */
 	size_t queue_start, queue_end;
@@ -163,7 +163,8 @@ static void stream_write(struct session *s, uint8_t i)
 {
 	struct stream *st = &s->streams[i];
 	size_t left = st->queue_end - st->queue_start;
-	ssize_t n = write(st->out, st->queue + st->queue_start, left < WRITE_MAX ? left : WRITE_MAX);
+	ssize_t n = write(st->out, st->queue + st->queue_start,
+			  left < WRITE_MAX ? left : WRITE_MAX);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -408,15 +409,15 @@ __attribute__((noreturn)) static void end_like(const struct wire_exited *exit)
 
 /* What the loop needs of the kernel, once everything is open. */
 static const int allowed[] = {
-	SCMP_SYS(poll), SCMP_SYS(ppoll),      /* the loop */
-	SCMP_SYS(read), SCMP_SYS(write),      /* streams, signals, status */
-	SCMP_SYS(recvfrom), SCMP_SYS(sendto), /* frames */
-	SCMP_SYS(close),		      /* status, lifeline */
-	SCMP_SYS(ioctl),		      /* the terminal's size */
-	SCMP_SYS(rt_sigaction), SCMP_SYS(kill), SCMP_SYS(prlimit64), /* to end as the process did */
+	SCMP_SYS(poll),		SCMP_SYS(ppoll),  /* the loop */
+	SCMP_SYS(read),		SCMP_SYS(write),  /* streams, signals, status */
+	SCMP_SYS(recvfrom),	SCMP_SYS(sendto), /* frames */
+	SCMP_SYS(close),			  /* status, lifeline */
+	SCMP_SYS(ioctl),			  /* the terminal's size */
+	SCMP_SYS(rt_sigaction), SCMP_SYS(kill),
+	SCMP_SYS(prlimit64), /* to end as the process did */
 };
 
-/* The proxy carries a guest's bytes: it keeps its descriptors and nothing else of root. */
 /*
  * A root of its own, empty and read-only.  Clients take the pid for a process with the container's
  * files and enter its mount namespace (`podman cp` of a running container, `podman top`): what they
@@ -435,6 +436,7 @@ static int leave_files(struct error *err)
 	return 0;
 }
 
+/* The proxy carries a guest's bytes: it keeps its descriptors and nothing else of root. */
 static void confine(struct session *s)
 {
 	struct error err = {0};

@@ -19,9 +19,9 @@ struct proxy {
 	struct frames frames; /* connected to the monitor */
 	uint8_t type;	      /* WIRE_CREATE or WIRE_EXEC */
 	const struct msg *request;
-	int tty; /* terminal on our side, in place of streams 0 and 1; -1: none */
+	int tty;		/* terminal on our side, in place of streams 0 and 1; -1: none */
 	unsigned int extra_fds; /* preserved descriptors: 3.. */
-	int status_fd; /* a struct error is written here when the result has come; -1: none */
+	int status_fd;	 /* a struct error is written here when the result has come; -1: none */
 	int lifeline_fd; /* end of file before a byte: the command died, give up; -1: none */
 };
 

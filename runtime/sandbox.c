@@ -229,8 +229,10 @@ static int creation_terminal(struct creation *c, struct error *err)
 
 	if (!p->terminal) {
 		if (c->o->console_socket)
-			return error_set(err, EINVAL, "--console-socket '%s': process.terminal is "
-						      "not set", c->o->console_socket);
+			return error_set(err, EINVAL,
+					 "--console-socket '%s': process.terminal is "
+					 "not set",
+					 c->o->console_socket);
 		return 0;
 	}
 	if (c->o->console_socket) {
@@ -241,8 +243,9 @@ static int creation_terminal(struct creation *c, struct error *err)
 		return error_set(err, EINVAL,
 				 "process.terminal is set: --console-socket is missing");
 	if (!isatty(0))
-		return error_set(err, ENOTTY, "process.terminal is set, but standard input is not "
-					      "a terminal");
+		return error_set(err, ENOTTY,
+				 "process.terminal is set, but standard input is not "
+				 "a terminal");
 	terminal_size(0, &p->rows, &p->columns);
 	c->tty_fd = dup(0);
 	return c->tty_fd < 0 ? error_errno(err, "dup") : 0;
@@ -276,8 +279,10 @@ static int creation_proxy(struct creation *c, struct error *err)
 	msg_init_encode(&c->request);
 	spec_container_codec(&c->request, &c->config.container);
 	if (c->request.broken)
-		return error_set(err, E2BIG, "the configuration is longer than %u bytes for the "
-					     "guest", MSG_SIZE_MAX);
+		return error_set(err, E2BIG,
+				 "the configuration is longer than %u bytes for the "
+				 "guest",
+				 MSG_SIZE_MAX);
 	c->listen_fd = client_listen(c->dir_fd, err);
 	if (c->listen_fd < 0)
 		return c->listen_fd;
@@ -352,12 +357,13 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.listen_fd = c->listen_fd,
 		.log_fd = c->log_fd,
 		.boot_timeout_ms = c->settings.boot_timeout * 1000,
-		.sandbox = {
-			.hostname = c->config.container.hostname,
-			.has_shares = c->config.shares_n > 0,
-			.nics = c->network.nics,
-			.nics_n = c->network.n,
-		},
+		.sandbox =
+			{
+				.hostname = c->config.container.hostname,
+				.has_shares = c->config.shares_n > 0,
+				.nics = c->network.nics,
+				.nics_n = c->network.n,
+			},
 	};
 
 	m.shares = arena_alloc(&c->config.arena, (c->config.shares_n + 1) * sizeof(*m.shares));
@@ -480,8 +486,9 @@ static void interrupts_unblock(const struct creation *c, const sigset_t *old, bo
 static int creation_run(struct creation *c, struct error *err)
 {
 	static int (*const steps[])(struct creation *, struct error *) = {
-		creation_begin,	  creation_files,   creation_cgroup,  creation_terminal, creation_proxy,
-		creation_hooks,	  creation_network, creation_monitor, creation_wait,
+		creation_begin,	   creation_files,   creation_cgroup,
+		creation_terminal, creation_proxy,   creation_hooks,
+		creation_network,  creation_monitor, creation_wait,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
@@ -521,9 +528,16 @@ static void creation_done(struct creation *c)
 int sandbox_create(const struct sandbox_options *o, pid_t *ret_proxy, struct error *err)
 {
 	struct creation c = {
-		.o = o, .dir_fd = -1, .lock_fd = -1, .image = {.fd = -1}, .scratch_fd = -1,
-		.listen_fd = -1, .log_fd = -1, .tty_fd = -1,
-		.proxy = SPAWNED_NONE, .monitor = SPAWNED_NONE,
+		.o = o,
+		.dir_fd = -1,
+		.lock_fd = -1,
+		.image = {.fd = -1},
+		.scratch_fd = -1,
+		.listen_fd = -1,
+		.log_fd = -1,
+		.tty_fd = -1,
+		.proxy = SPAWNED_NONE,
+		.monitor = SPAWNED_NONE,
 	};
 	struct error ignored;
 	sigset_t old;
@@ -597,8 +611,8 @@ static void end_process(const struct state_process *p, int polite_ms)
 
 static int remove_files(const char *root, const char *id, int dir_fd, struct error *err)
 {
-	static const char *const names[] = {"agent.sock", "config.json", "timeline", "vmm.log",
-					    "lock", "state.json"};
+	static const char *const names[] = {"agent.sock", "config.json", "timeline",
+					    "vmm.log",	  "lock",	 "state.json"};
 	_cleanup_close_ int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *d = NULL;
 	struct dirent *e;

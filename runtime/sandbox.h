@@ -20,8 +20,8 @@
 struct sandbox_options {
 	const char *root; /* absolute */
 	const char *id;
-	const char *bundle; /* any path; NULL: the working directory */
-	const char *config; /* NULL: BUNDLE/config.json */
+	const char *bundle;   /* any path; NULL: the working directory */
+	const char *config;   /* NULL: BUNDLE/config.json */
 	const char *settings; /* NULL: SETTINGS_FILE */
 	const char *pid_file;
 	const char *console_socket;

@@ -179,7 +179,7 @@ static int load_file(struct settings *s, const char *path, struct error *err)
 	j = json_parse_object(text, size, path, err);
 	if (!j)
 		return -err->code;
-	json_object_object_foreach(j, name, value)
+	json_object_object_foreach (j, name, value)
 		if (set_member(s, name, value, err) < 0)
 			return error_wrap(err, "%s", path);
 	return 0;

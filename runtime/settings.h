@@ -15,11 +15,11 @@
 #define SETTINGS_FILE "/etc/caisson/config.json"
 
 struct settings {
-	char *engine; /* "auto", or an engine's name */
+	char *engine;			 /* "auto", or an engine's name */
 	char *kernel, *initrd, *monitor; /* paths */
-	char *kernel_cmdline; /* added to the engine's own */
-	char *cache;	      /* directory of root file system images */
-	uint64_t cache_size;  /* bytes, above which images not used for long are removed */
+	char *kernel_cmdline;		 /* added to the engine's own */
+	char *cache;			 /* directory of root file system images */
+	uint64_t cache_size; /* bytes, above which images not used for long are removed */
 	uint32_t vcpus;
 	uint64_t memory;       /* bytes of guest RAM; grown to hold linux.resources.memory.limit */
 	uint64_t scratch;      /* bytes that the container may write; 0: half of the guest's RAM */

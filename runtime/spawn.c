@@ -135,8 +135,11 @@ static void tell(int fd, struct error *err)
 __attribute__((noreturn)) static void proxy_child(const struct spawn_proxy *o,
 						  const struct pipes *pipes)
 {
-	struct proxy p = {.type = o->type, .request = o->request, .tty = o->tty_fd,
-			  .extra_fds = o->preserve_fds, .status_fd = pipes->status,
+	struct proxy p = {.type = o->type,
+			  .request = o->request,
+			  .tty = o->tty_fd,
+			  .extra_fds = o->preserve_fds,
+			  .status_fd = pipes->status,
 			  .lifeline_fd = pipes->gate};
 	int keep[] = {pipes->gate, pipes->status, o->dir_fd, o->tty_fd, timeline_fd};
 	struct error err = {0};
@@ -255,8 +258,8 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 	_exit(255);
 }
 
-int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj,
-		  struct spawned *ret, struct error *err)
+int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj, struct spawned *ret,
+		  struct error *err)
 {
 	struct pipes pipes;
 	int rc;

@@ -20,16 +20,19 @@ struct spawned {
 	int status_fd; /* ours: it writes how its start went */
 };
 
-#define SPAWNED_NONE {.pid = 0, .gate_fd = -1, .status_fd = -1}
+#define SPAWNED_NONE                                                                               \
+	{                                                                                          \
+		.pid = 0, .gate_fd = -1, .status_fd = -1                                           \
+	}
 
 struct spawn_proxy {
-	int dir_fd; /* of the container: where the monitor listens */
+	int dir_fd;   /* of the container: where the monitor listens */
 	uint8_t type; /* WIRE_CREATE, WIRE_EXEC */
 	const struct msg *request;
 	int tty_fd; /* -1: none */
 	unsigned int preserve_fds;
 	bool attached;
-	bool join_netns; /* be in the container's network namespace, so that the pid shows it */
+	bool join_netns;   /* be in the container's network namespace, so that the pid shows it */
 	const char *netns; /* with join_netns; NULL: a new one */
 };
 
@@ -38,8 +41,8 @@ struct spawn_proxy {
 int spawn_proxy(const struct spawn_proxy *o, struct spawned *ret, struct error *err);
 
 /* The monitor; m's descriptors are the caller's numbers.  Text on status_fd: why it failed. */
-int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj,
-		  struct spawned *ret, struct error *err);
+int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj, struct spawned *ret,
+		  struct error *err);
 
 void spawn_go(struct spawned *s);
 void spawn_commit(struct spawned *s);

@@ -28,7 +28,8 @@ int state_check_id(const char *id, struct error *err)
 		if (!isalnum((unsigned char)id[i]) && !strchr("_+.-", id[i]))
 			return error_set(err, EINVAL,
 					 "container ID '%.64s' has a character other than letters, "
-					 "digits and _+.-", id);
+					 "digits and _+.-",
+					 id);
 	if (!n || n > 250 || strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
 		return error_set(err, EINVAL, "container ID '%.64s' is %s", id,
 				 n > 250 ? "longer than 250 characters" : "not a name");
@@ -131,8 +132,10 @@ int state_lock(int dir_fd, int timeout_ms, bool steal, struct error *err)
 		if (timeout_ms >= 0 && monotonic_ns() > give_up) {
 			holder = lock_holder(fd);
 			if (!steal)
-				return error_set(err, EBUSY, "another command (pid %d) is at work "
-							     "on this container", holder.pid);
+				return error_set(err, EBUSY,
+						 "another command (pid %d) is at work "
+						 "on this container",
+						 holder.pid);
 			state_process_signal(&holder, SIGKILL);
 			state_process_wait_gone(&holder, 2000);
 		}
@@ -159,9 +162,12 @@ struct state_process state_process_of(pid_t pid)
 	buf[n] = 0;
 	/* The name, in parentheses, may hold anything: fields count from its last ')'. */
 	after = strrchr(buf, ')');
-	if (!after || sscanf(after + 1,
-			     " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-			     "%*d %*d %llu", &run, &start) != 2 || run == 'Z' || run == 'X')
+	if (!after ||
+	    sscanf(after + 1,
+		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+		   "%*d %*d %llu",
+		   &run, &start) != 2 ||
+	    run == 'Z' || run == 'X')
 		return p;
 	p.pid = pid;
 	p.start = start;
@@ -306,7 +312,7 @@ static void get_annotations(struct state *s, struct json_object *j, bool *bad)
 	s->annotations = n ? arena_alloc(&s->arena, (size_t)n * sizeof(*s->annotations)) : NULL;
 	if (!s->annotations)
 		return;
-	json_object_object_foreach(a, key, value) {
+	json_object_object_foreach (a, key, value) {
 		struct spec_pair *p = &s->annotations[s->annotations_n];
 
 		if (!json_object_is_type(value, json_type_string)) {

@@ -21,13 +21,16 @@ static int send_master(const char *socket_path, int master, const char *name, st
 		char buf[CMSG_SPACE(sizeof(int))];
 	} control = {0};
 	struct iovec iov = {.iov_base = (void *)name, .iov_len = strlen(name)};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control.buf,
 			    .msg_controllen = sizeof(control.buf)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
 
 	if (strlen(socket_path) >= sizeof(a.sun_path))
-		return error_set(err, ENAMETOOLONG, "--console-socket '%s' is longer than %zu bytes",
-				 socket_path, sizeof(a.sun_path) - 1);
+		return error_set(err, ENAMETOOLONG,
+				 "--console-socket '%s' is longer than %zu bytes", socket_path,
+				 sizeof(a.sun_path) - 1);
 	strcpy(a.sun_path, socket_path);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return error_errno(err, "--console-socket '%s'", socket_path);

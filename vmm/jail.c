@@ -159,9 +159,11 @@ static int set_caps(uint64_t caps, struct error *err)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {
-		{.effective = (uint32_t)caps, .permitted = (uint32_t)caps,
+		{.effective = (uint32_t)caps,
+		 .permitted = (uint32_t)caps,
 		 .inheritable = (uint32_t)caps},
-		{.effective = (uint32_t)(caps >> 32), .permitted = (uint32_t)(caps >> 32),
+		{.effective = (uint32_t)(caps >> 32),
+		 .permitted = (uint32_t)(caps >> 32),
 		 .inheritable = (uint32_t)(caps >> 32)},
 	};
 
@@ -182,8 +184,7 @@ int jail_drop(uid_t uid, bool file_capabilities, struct error *err)
 			return error_errno(err, "drop capability %u", c);
 	if (prctl(PR_SET_KEEPCAPS, caps != 0, 0, 0, 0) < 0)
 		return error_errno(err, "keep capabilities");
-	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
-	    setresuid(uid, uid, uid) < 0)
+	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
 		return error_errno(err, "become user %u", uid);
 	if (set_caps(caps, err) < 0)
 		return -err->code;

@@ -18,9 +18,10 @@
 
 struct jail_bind {
 	const char *host; /* path of a file or directory on the host */
-	const char *name; /* where it shows in the jail, "/usr"; its directory must be "/" or "/dev" */
-	bool optional;	  /* not an error when the host has none */
-	bool writable;	  /* a device node */
+	const char
+		*name; /* where it shows in the jail, "/usr"; its directory must be "/" or "/dev" */
+	bool optional; /* not an error when the host has none */
+	bool writable; /* a device node */
 };
 
 struct jail {

@@ -77,11 +77,11 @@ static const int allowed[] = {
 	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), /* the loop */
 	SCMP_SYS(epoll_ctl),			     /* interest changes with the queues */
 	SCMP_SYS(accept4),			     /* clients */
-	SCMP_SYS(recvfrom), SCMP_SYS(sendto),	     /* frames, console */
-	SCMP_SYS(read), SCMP_SYS(write),	     /* lifeline, signals, log, timeline */
-	SCMP_SYS(poll),				     /* waits for the end of a guest whose channel closed */
-	SCMP_SYS(close),			     /* clients that left */
-	SCMP_SYS(wait4), SCMP_SYS(pidfd_send_signal), /* the guest's process */
+	SCMP_SYS(recvfrom),   SCMP_SYS(sendto),	     /* frames, console */
+	SCMP_SYS(read),	      SCMP_SYS(write),	     /* lifeline, signals, log, timeline */
+	SCMP_SYS(poll),	 /* waits for the end of a guest whose channel closed */
+	SCMP_SYS(close), /* clients that left */
+	SCMP_SYS(wait4),      SCMP_SYS(pidfd_send_signal), /* the guest's process */
 };
 
 /* After the guest is on its way, the monitor needs nothing of the host any more. */
@@ -212,8 +212,9 @@ static int vmm_loop(struct vmm *v, struct error *err)
 			uint64_t data = events[i].data.u64;
 
 			if (data >= RELAY_EVENT)
-				rc = relay_event(&v->relay, data, events[i].events, err) < 0 ?
-					     relay_failed(v, err) : 0;
+				rc = relay_event(&v->relay, data, events[i].events, err) < 0
+					     ? relay_failed(v, err)
+					     : 0;
 			else
 				rc = own_event(v, data, err);
 			if (rc)

@@ -33,7 +33,7 @@ struct client {
 };
 
 enum relay_phase {
-	RELAY_BOOTING,	 /* the agent has not spoken */
+	RELAY_BOOTING,	  /* the agent has not spoken */
 	RELAY_SETTING_UP, /* WIRE_SETUP is with the agent */
 	RELAY_RUNNING,
 };

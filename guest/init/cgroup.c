@@ -21,28 +21,42 @@
 /* PID_MAX_LIMIT of 64-bit kernels. */
 #define PIDS_LIMIT (4 << 20)
 
-static const char *const controllers[] = {"cpu", "memory", "pids", "cpuset", "io", "hugetlb"};
+/* Each controller costs every group something, and the start of a container time: those that few
+ * ask for are turned on when a limit needs them. */
+static const char *const usual[] = {"cpu", "memory", "pids"};
+static const char *const rare[] = {"cpuset", "io", "hugetlb"};
+
+static int turn_on(const char *controller)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "+%s", controller);
+	return path_write(AT_FDCWD, AGENT_CGROUP "/cgroup.subtree_control", text);
+}
 
 int cgroup_init(struct error *err)
 {
-	char text[128] = "";
 	bool any = false;
 
 	if (mount("cgroup2", AGENT_CGROUP, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC,
 		  "memory_recursiveprot") < 0)
 		return error_errno(err, "mount 'cgroup2'");
-	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
-		strcat(text, i ? " +" : "+");
-		strcat(text, controllers[i]);
-	}
-	if (path_write(AT_FDCWD, AGENT_CGROUP "/cgroup.subtree_control", text) == 0)
+	if (path_write(AT_FDCWD, AGENT_CGROUP "/cgroup.subtree_control", "+cpu +memory +pids") == 0)
 		return 0;
 	/* One that the kernel lacks fails them all: take them one by one. */
-	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
-		snprintf(text, sizeof(text), "+%s", controllers[i]);
-		any |= path_write(AT_FDCWD, AGENT_CGROUP "/cgroup.subtree_control", text) == 0;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(usual); i++)
+		any |= turn_on(usual[i]) == 0;
 	return any ? 0 : error_set(err, ENOTSUP, "no cgroup controller can be turned on");
+}
+
+/* For a file such as "cpuset.cpus".  Whether that worked shows when the file is written. */
+static void turn_on_for(const char *file)
+{
+	size_t n = strcspn(file, ".");
+
+	for (size_t i = 0; i < ARRAY_SIZE(rare); i++)
+		if (strlen(rare[i]) == n && strncmp(rare[i], file, n) == 0)
+			turn_on(rare[i]);
 }
 
 static int open_dir(int at, const char *path)
@@ -169,6 +183,7 @@ int cgroup_apply(int dir, const struct spec_resources *r, struct error *err)
 
 		if (strchr(p->key, '/') || p->key[0] == '.')
 			return error_set(err, EINVAL, "'%s' is not a cgroup file", p->key);
+		turn_on_for(p->key);
 		if (put(dir, p->key, p->value, err) < 0)
 			return -err->code;
 	}

@@ -19,12 +19,11 @@
 struct channel_events {
 	/* A frame; the payload is valid during the call.  Nonzero: the frame is malformed. */
 	int (*frame)(const struct wire_header *h, const uint8_t *payload);
-	void (*drained)(void);		 /* it was full and is not any more */
+	void (*drained)(void);		  /* it was full and is not any more */
 	void (*lost)(const char *reason); /* nothing will ever come again */
 };
 
-int channel_open(const struct transport *t, const struct channel_events *events,
-		 struct error *err);
+int channel_open(const struct transport *t, const struct channel_events *events, struct error *err);
 /* Starts to receive. */
 int channel_listen(void);
 

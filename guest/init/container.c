@@ -209,8 +209,7 @@ static int check_id(const char *id, struct error *err)
 	return 0;
 }
 
-static int container_fill(struct container *c, const struct spec_container *spec,
-			  struct error *err)
+static int container_fill(struct container *c, const struct spec_container *spec, struct error *err)
 {
 	c->group = cgroup_create(c->id, err);
 	if (c->group < 0)

@@ -25,7 +25,7 @@ struct container {
 	struct watch events;   /* its cgroup.events */
 	int mounts;	       /* its mount namespace, kept until the end was told; or -1 */
 	struct timer mounts_timer;
-	bool dying;	       /* its first process has ended */
+	bool dying; /* its first process has ended */
 	bool oom;
 	uint32_t freeze_reply_to; /* session that waits for the freezer; 0: none */
 	bool freeze_wanted;

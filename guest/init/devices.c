@@ -23,11 +23,8 @@ static const struct {
 static const struct {
 	const char *name, *target;
 } links[] = {
-	{"fd", "/proc/self/fd"},
-	{"stdin", "/proc/self/fd/0"},
-	{"stdout", "/proc/self/fd/1"},
-	{"stderr", "/proc/self/fd/2"},
-	{"ptmx", "pts/ptmx"},
+	{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+	{"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 };
 
 /* A node in a directory; what is there and is no such node is replaced. */
@@ -47,8 +44,7 @@ static int make_node(int dir, const char *name, const struct spec_device *d)
 	/* The agent's file mode mask is part of what mknod made. */
 	if (fchmodat(dir, name, d->mode & 07777, 0) < 0)
 		return -errno;
-	if ((d->uid || d->gid) &&
-	    fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if ((d->uid || d->gid) && fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return 0;
 }

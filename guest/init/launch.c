@@ -185,9 +185,8 @@ static int make_container(const struct spec_container *c, struct terminal *t, st
 		return error_wrap(err, "root file system");
 	if (mounts_make(root, c, err) < 0 || devices_make(root, c, err) < 0)
 		return -err->code;
-	if (c->process.terminal &&
-	    (terminal_open(t, root, AGENT_SCRATCH, &c->process, err) < 0 ||
-	     terminal_bind_console(t, root, err) < 0))
+	if (c->process.terminal && (terminal_open(t, root, AGENT_SCRATCH, &c->process, err) < 0 ||
+				    terminal_bind_console(t, root, err) < 0))
 		return -err->code;
 	/* If it cannot be made, chdir(2) will say so. */
 	cwd = path_create_in(root, c->process.cwd, true, &ignored);
@@ -281,8 +280,8 @@ void launch_run(struct launch *l)
 
 	if (leave_agent(l, &err) < 0)
 		fail(l, &err);
-	if ((l->container ? make_container(l->container, &t, &err)
-			  : join_container(l, &t, &err)) < 0)
+	if ((l->container ? make_container(l->container, &t, &err) : join_container(l, &t, &err)) <
+	    0)
 		fail(l, &err);
 	if (set_streams(l, &t, &err) < 0 || become(l, &x, &err) < 0)
 		fail(l, &err);

@@ -32,7 +32,7 @@ struct launch_message { /* kind alone, or all of it with LAUNCH_FAILED */
 struct launch {
 	const struct spec_process *process;
 	const struct spec_container *container; /* the one to make; NULL: join */
-	int join;      /* pidfd of the first process of the container to join, or -1 */
+	int join;	/* pidfd of the first process of the container to join, or -1 */
 	int join_flags; /* CLONE_NEW* */
 	int sync;
 	int streams[WIRE_STREAMS_MAX]; /* become descriptors 0..; all -1 with a terminal */

@@ -24,7 +24,7 @@ struct timer {
 	void (*fire)(struct timer *t);
 };
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 int loop_init(void);
 /* 0 or -errno.  Adding what is there already changes its events. */

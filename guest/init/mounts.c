@@ -20,12 +20,9 @@
 static const struct {
 	uint64_t flag, attr;
 } mount_attrs[] = {
-	{MS_RDONLY, MOUNT_ATTR_RDONLY},
-	{MS_NOSUID, MOUNT_ATTR_NOSUID},
-	{MS_NODEV, MOUNT_ATTR_NODEV},
-	{MS_NOEXEC, MOUNT_ATTR_NOEXEC},
-	{MS_NODIRATIME, MOUNT_ATTR_NODIRATIME},
-	{MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW},
+	{MS_RDONLY, MOUNT_ATTR_RDONLY},		{MS_NOSUID, MOUNT_ATTR_NOSUID},
+	{MS_NODEV, MOUNT_ATTR_NODEV},		{MS_NOEXEC, MOUNT_ATTR_NOEXEC},
+	{MS_NODIRATIME, MOUNT_ATTR_NODIRATIME}, {MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW},
 };
 
 static int set_attrs(int mount_fd, uint64_t flags, uint64_t propagation)
@@ -45,7 +42,8 @@ static int set_attrs(int mount_fd, uint64_t flags, uint64_t propagation)
 	if (!attr.attr_set && !attr.attr_clr && !attr.propagation)
 		return 0;
 	return mount_setattr(mount_fd, "", AT_EMPTY_PATH | recurse, &attr, sizeof(attr)) < 0
-		? -errno : 0;
+		       ? -errno
+		       : 0;
 }
 
 /*
@@ -55,8 +53,9 @@ static int set_attrs(int mount_fd, uint64_t flags, uint64_t propagation)
 static int bind(int from, const char *path, int to, const struct spec_mount *m)
 {
 	unsigned int recurse = m->flags & MS_REC ? AT_RECURSIVE : 0;
-	_cleanup_close_ int tree = open_tree(from, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-						 AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | recurse);
+	_cleanup_close_ int tree = open_tree(from, path,
+					     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+						     AT_SYMLINK_NOFOLLOW | recurse);
 	int rc;
 
 	if (tree < 0)
@@ -65,12 +64,17 @@ static int bind(int from, const char *path, int to, const struct spec_mount *m)
 	if (rc < 0)
 		return rc;
 	return move_mount(tree, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
-		? -errno : 0;
+		       ? -errno
+		       : 0;
 }
 
 static int fail(struct error *err, int rc, const struct spec_mount *m)
 {
 	errno = -rc;
+	if (errno == ENODEV)
+		return error_set(err, ENODEV,
+				 "mount '%s' on '%s': the guest has no file system '%s'",
+				 m->source ?: m->type, m->destination, m->type ?: "");
 	return error_errno(err, "mount '%s' on '%s'", m->source ?: m->type, m->destination);
 }
 
@@ -108,7 +112,8 @@ static int mount_cgroup(int to, const struct spec_container *c, const struct spe
 	if (c->unshare & CLONE_NEWCGROUP) {
 		path_of_fd(path, to);
 		rc = mount("cgroup", path, "cgroup2", m->flags & ~(uint64_t)MS_REC, NULL) < 0
-			? -errno : 0;
+			     ? -errno
+			     : 0;
 	} else {
 		snprintf(group, sizeof(group), AGENT_CGROUP "/%s", c->id);
 		rc = bind(AT_FDCWD, group, to, m);
@@ -122,16 +127,14 @@ static char *tmpfs_options(int to, const struct spec_mount *m)
 	struct stat st;
 	char *options;
 
-	if (fstat(to, &st) < 0 ||
-	    asprintf(&options, "mode=%04o%s%s", st.st_mode & 07777, m->data && *m->data ? "," : "",
-		     m->data ?: "") < 0)
+	if (fstat(to, &st) < 0 || asprintf(&options, "mode=%04o%s%s", st.st_mode & 07777,
+					   m->data && *m->data ? "," : "", m->data ?: "") < 0)
 		return NULL;
 	return options;
 }
 
 /* A tmpfs that starts with what it covers is filled before it is put there. */
-static int mount_copy_up(int to, const struct spec_mount *m, const char *options,
-			 struct error *err)
+static int mount_copy_up(int to, const struct spec_mount *m, const char *options, struct error *err)
 {
 	_cleanup_close_ int from = -1, scratch = -1;
 	char path[PATH_FD_SIZE];
@@ -282,14 +285,16 @@ static int mask_one(int fd)
 	if (S_ISDIR(st.st_mode))
 		return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
 			     "size=0,nr_inodes=2") < 0
-			? -errno : 0;
+			       ? -errno
+			       : 0;
 	/*
 	 * The agent's /dev/null: the container's is whatever its image or mounts say.
 	 * Read-only, so that nobody changes its owner or mode; it can be written to.
 	 */
-	return bind(AT_FDCWD, "/dev/null", fd, &(struct spec_mount){
-		.flags = MS_RDONLY | MS_NOSUID | MS_NOEXEC,
-	});
+	return bind(AT_FDCWD, "/dev/null", fd,
+		    &(struct spec_mount){
+			    .flags = MS_RDONLY | MS_NOSUID | MS_NOEXEC,
+		    });
 }
 
 int mounts_mask(int root, const struct strv *paths, struct error *err)

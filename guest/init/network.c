@@ -28,11 +28,12 @@ struct request { /* one rtnetlink message under construction */
 static void *request_init(struct request *r, uint16_t type, uint16_t flags, size_t fixed_size)
 {
 	*r = (struct request){
-		.h = {
-			.nlmsg_len = (uint32_t)NLMSG_LENGTH(fixed_size),
-			.nlmsg_type = type,
-			.nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags),
-		},
+		.h =
+			{
+				.nlmsg_len = (uint32_t)NLMSG_LENGTH(fixed_size),
+				.nlmsg_type = type,
+				.nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags),
+			},
 	};
 	return r->body;
 }
@@ -235,8 +236,12 @@ static int route_add(int nl, int index, const struct spec_route *x, struct error
 	if (x->metric)
 		request_put_u32(&r, RTA_PRIORITY, x->metric);
 	if (x->mtu) {
-		struct { struct rtattr a; uint32_t mtu; } metrics = {
-			{RTA_LENGTH(sizeof(uint32_t)), RTAX_MTU}, x->mtu,
+		struct {
+			struct rtattr a;
+			uint32_t mtu;
+		} metrics = {
+			{RTA_LENGTH(sizeof(uint32_t)), RTAX_MTU},
+			x->mtu,
 		};
 
 		request_put(&r, RTA_METRICS, &metrics, sizeof(metrics));

@@ -125,8 +125,7 @@ static int walk_and_make(int root, char *path, bool directory)
 			fd = path_open_in(root, path, O_PATH);
 		path[end] = saved;
 		if (rc == -EEXIST) {
-			rc = ++links > PATH_LINKS_MAX ? -ELOOP
-						      : replace_link(at, path, start, end);
+			rc = ++links > PATH_LINKS_MAX ? -ELOOP : replace_link(at, path, start, end);
 			close(steal_fd(&at));
 			at = path_open_in(root, "/", O_PATH | O_DIRECTORY);
 			pos = 0;

@@ -227,8 +227,11 @@ static int make_pair(int fds[2], uint32_t number)
 	}
 	fds[0] = ends[number == 0];
 	fds[1] = ends[number != 0];
-	fcntl(fds[0], F_SETFL, (number == 0 ? O_WRONLY : number < 3 ? O_RDONLY : O_RDWR) |
-				       O_NONBLOCK);
+	fcntl(fds[0], F_SETFL,
+	      (number == 0  ? O_WRONLY
+	       : number < 3 ? O_RDONLY
+			    : O_RDWR) |
+		      O_NONBLOCK);
 	return 0;
 }
 
@@ -253,7 +256,10 @@ static int make_streams(struct process *p, struct launch *l, struct error *err)
 			return error_errno(err, "make stream %u", i);
 		}
 		l->streams[i] = fds[1];
-		stream_attach(s, i == 0 ? fds[0] : s->socket ? dup(fds[0]) : -1,
+		stream_attach(s,
+			      i == 0	  ? fds[0]
+			      : s->socket ? dup(fds[0])
+					  : -1,
 			      i == 0 ? -1 : fds[0]);
 		if (s->socket)
 			fcntl(s->in.watch.fd, F_SETFD, FD_CLOEXEC);

@@ -34,11 +34,11 @@ struct process {
 	enum process_state state;
 	pid_t pid;
 	int pidfd;
-	int status; /* as from waitpid(2), once ended */
-	bool ended; /* and reaped */
-	bool settled; /* nothing more is sent for it once its output is */
-	bool released; /* drained: goes when the last stream ends */
-	uint32_t reply_to; /* session of the request that waits for it; 0: none */
+	int status;	      /* as from waitpid(2), once ended */
+	bool ended;	      /* and reaped */
+	bool settled;	      /* nothing more is sent for it once its output is */
+	bool released;	      /* drained: goes when the last stream ends */
+	uint32_t reply_to;    /* session of the request that waits for it; 0: none */
 	struct error failure; /* what it said of itself before it ended */
 	struct watch sync;
 	bool terminal;

@@ -134,9 +134,9 @@ static int do_shutdown(struct msg *m, uint32_t session, char **ret, struct error
 
 /* Each decodes its message to the end; one that is malformed is noticed in run(). */
 static int (*const requests[])(struct msg *m, uint32_t session, char **ret, struct error *err) = {
-	[WIRE_SETUP] = do_setup,   [WIRE_CREATE] = do_create, [WIRE_START] = do_start,
-	[WIRE_EXEC] = do_exec,	   [WIRE_SIGNAL] = do_signal, [WIRE_FREEZE] = do_freeze,
-	[WIRE_PS] = do_ps,	   [WIRE_UPDATE] = do_update, [WIRE_SHUTDOWN] = do_shutdown,
+	[WIRE_SETUP] = do_setup, [WIRE_CREATE] = do_create, [WIRE_START] = do_start,
+	[WIRE_EXEC] = do_exec,	 [WIRE_SIGNAL] = do_signal, [WIRE_FREEZE] = do_freeze,
+	[WIRE_PS] = do_ps,	 [WIRE_UPDATE] = do_update, [WIRE_SHUTDOWN] = do_shutdown,
 };
 
 static int run(const struct wire_header *h, const uint8_t *payload)

@@ -71,7 +71,7 @@ static void sink_flush(struct stream *s)
 
 	while (in->used && in->watch.fd >= 0) {
 		uint32_t run = in->used < WIRE_WINDOW - in->head ? in->used
-								  : WIRE_WINDOW - in->head;
+								 : WIRE_WINDOW - in->head;
 		ssize_t n = sink_write(in, in->queue + in->head, run);
 
 		if (n == 0)

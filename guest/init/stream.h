@@ -37,7 +37,7 @@ struct source {
 	bool enabled; /* the process runs: its output may be sent */
 	bool draining;
 	uint32_t left; /* draining: bytes that are still to be read */
-	bool muted; /* the client is gone: read and drop */
+	bool muted;    /* the client is gone: read and drop */
 };
 
 struct stream {

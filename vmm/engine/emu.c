@@ -93,14 +93,14 @@ static void add_machine(struct argv *a, const struct machine *m)
 	arg(a, "-display"), arg(a, "none");
 	arg(a, "-no-reboot");
 	arg(a, "-monitor"), arg(a, "none");
-	/* The clock stays (rtc): without it the kernel waits a second for one.  So do PIT and PIC, which
-	 * the kernel needs to find the TSC's rate.  Without ACPI, QEMU tells the kernel of its
-	 * virtio-mmio devices on the command line. */
+	/* The clock stays (rtc): without it the kernel waits a second for one.  So do PIT and PIC,
+	 * which the kernel needs to find the TSC's rate.  Without ACPI, QEMU tells the kernel of
+	 * its virtio-mmio devices on the command line. */
 	arg(a, "-M"), arg(a, "microvm,x-option-roms=off,isa-serial=off,acpi=off,usb=off,pcie=off,"
 			     "graphics=off");
 	arg(a, "-global"), arg(a, "virtio-mmio.force-legacy=false");
 	arg(a, "-accel"), arg(a, "tcg,thread=multi,tb-size=128");
-	arg(a, "-cpu"), arg(a, "max");
+	arg(a, "-cpu"), arg(a, "max,-erms,-fsrm");
 	arg(a, "-smp"), arg(a, "%u", m->vcpus);
 	arg(a, "-m"), arg(a, "%" PRIu64 "M", m->memory >> 20);
 	arg(a, "-kernel"), arg(a, "/kernel");
@@ -117,8 +117,6 @@ static void add_channels(struct argv *a, int agent, int console)
 	arg(a, "-device"), arg(a, "virtconsole,chardev=console,nr=0");
 	arg(a, "-chardev"), arg(a, "socket,id=agent,fd=%d", agent);
 	arg(a, "-device"), arg(a, "virtserialport,chardev=agent,name=caisson.agent,nr=1");
-	arg(a, "-object"), arg(a, "rng-random,id=rng,filename=/dev/urandom");
-	arg(a, "-device"), arg(a, "virtio-rng-device,rng=rng,max-bytes=4096,period=1000");
 }
 
 static void add_devices(struct argv *a, const struct machine *m)
@@ -127,26 +125,28 @@ static void add_devices(struct argv *a, const struct machine *m)
 		const struct machine_disk *d = &m->disks[i];
 
 		arg(a, "-add-fd"), arg(a, "fd=%d,set=%u", d->fd, i);
-		arg(a, "-blockdev"), arg(a, "driver=file,node-name=disk%u,filename=/dev/fdset/%u,"
-					    "read-only=%s,locking=off%s",
-					 i, i, d->readonly ? "on" : "off",
-					 d->readonly ? "" : ",discard=unmap");
+		arg(a, "-blockdev"),
+			arg(a,
+			    "driver=file,node-name=disk%u,filename=/dev/fdset/%u,"
+			    "read-only=%s,locking=off%s",
+			    i, i, d->readonly ? "on" : "off", d->readonly ? "" : ",discard=unmap");
 		arg(a, "-device"), arg(a, "virtio-blk-device,drive=disk%u,serial=%s", i, d->serial);
 	}
 	for (uint32_t i = 0; i < m->nics_n; i++) {
 		const struct machine_nic *n = &m->nics[i];
 
 		arg(a, "-netdev"), arg(a, "tap,id=net%u,fd=%d", i, n->tap_fd);
-		arg(a, "-device"), arg(a, "virtio-net-device,netdev=net%u,host_mtu=%u,"
-					  "mac=%02x:%02x:%02x:%02x:%02x:%02x",
+		arg(a, "-device"), arg(a,
+				       "virtio-net-device,netdev=net%u,host_mtu=%u,"
+				       "mac=%02x:%02x:%02x:%02x:%02x:%02x",
 				       i, n->mtu, n->mac[0], n->mac[1], n->mac[2], n->mac[3],
 				       n->mac[4], n->mac[5]);
 	}
 	if (m->shares_n) {
 		arg(a, "-fsdev"), arg(a, "local,id=shares,path=/shares,security_model=passthrough,"
 					 "multidevs=remap");
-		arg(a, "-device"), arg(a, "virtio-9p-device,fsdev=shares,mount_tag=%s",
-				       SPEC_SHARES_TAG);
+		arg(a, "-device"),
+			arg(a, "virtio-9p-device,fsdev=shares,mount_tag=%s", SPEC_SHARES_TAG);
 	}
 }
 
