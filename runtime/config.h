@@ -31,6 +31,9 @@ enum config_hook_kind {
 	HOOK_KINDS
 };
 
+/* Their names in the document, by kind. */
+extern const char *const config_hook_names[HOOK_KINDS];
+
 struct config_hook {
 	char *path; /* absolute */
 	struct strv args, env;

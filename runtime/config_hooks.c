@@ -3,7 +3,7 @@
 
 #include "runtime/config_parts.h"
 
-static const char *const kinds[HOOK_KINDS] = {
+const char *const config_hook_names[HOOK_KINDS] = {
 	[HOOK_PRESTART] = "prestart",
 	[HOOK_CREATE_RUNTIME] = "createRuntime",
 	[HOOK_CREATE_CONTAINER] = "createContainer",
@@ -29,11 +29,11 @@ void config_read_hooks(struct doc *d, struct json_object *o, struct config *c)
 	for (int k = 0; hooks && k < HOOK_KINDS; k++) {
 		struct config_hooks *list = &c->hooks[k];
 		uint32_t n;
-		struct json_object *a = doc_array(d, hooks, kinds[k], &n);
+		struct json_object *a = doc_array(d, hooks, config_hook_names[k], &n);
 
 		list->v = n ? doc_alloc(d, n, sizeof(*list->v)) : NULL;
 		for (uint32_t i = 0; i < n && !d->rc; i++) {
-			size_t mark = doc_enter_index(d, kinds[k], i);
+			size_t mark = doc_enter_index(d, config_hook_names[k], i);
 
 			read_hook(d, doc_element(d, a, i), &list->v[i]);
 			doc_leave(d, mark);

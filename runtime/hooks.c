@@ -18,15 +18,6 @@
 #include "runtime/json.h"
 #include "runtime/ocistate.h"
 
-static const char *const kinds[HOOK_KINDS] = {
-	[HOOK_PRESTART] = "prestart",
-	[HOOK_CREATE_RUNTIME] = "createRuntime",
-	[HOOK_CREATE_CONTAINER] = "createContainer",
-	[HOOK_START_CONTAINER] = "startContainer",
-	[HOOK_POSTSTART] = "poststart",
-	[HOOK_POSTSTOP] = "poststop",
-};
-
 /* A list of strings as execve(2) wants it. */
 static char **vector(const struct strv *v, const char *otherwise)
 {
@@ -127,7 +118,7 @@ int hooks_run(const struct config *c, enum config_hook_kind kind, const struct s
 {
 	for (uint32_t i = 0; i < c->hooks[kind].n; i++)
 		if (run_one(&c->hooks[kind].v[i], s, err) < 0)
-			return error_wrap(err, "hook %s[%u]", kinds[kind], i);
+			return error_wrap(err, "hook %s[%u]", config_hook_names[kind], i);
 	return 0;
 }
 
@@ -163,6 +154,6 @@ int hooks_run_inside(const struct config *c, const struct state *s, int dir_fd, 
 
 	for (uint32_t i = 0; i < hooks->n; i++)
 		if (run_inside(c, &hooks->v[i], s, dir_fd, err) < 0)
-			return error_wrap(err, "hook %s[%u]", kinds[HOOK_START_CONTAINER], i);
+			return error_wrap(err, "hook %s[%u]", config_hook_names[HOOK_START_CONTAINER], i);
 	return 0;
 }
