@@ -3,7 +3,6 @@
 
 #include "cli/command.h"
 #include "lib/cleanup.h"
-#include "lib/log.h"
 #include "runtime/hooks.h"
 #include "runtime/sandbox.h"
 
@@ -36,8 +35,8 @@ static int delete_locked(const struct globals *g, const char *id, int dir_fd, st
 	}
 	known = known && sandbox_config(&c, &config, &hook) == 0;
 	rc = sandbox_destroy(g->root, id, dir_fd, err);
-	if (rc == 0 && known && hooks_run(&config, HOOK_POSTSTOP, &c.state, &hook) < 0)
-		log_line("warning", "delete: %s: %s", id, hook.text);
+	if (rc == 0 && known)
+		hooks_run_all(&config, HOOK_POSTSTOP, &c.state);
 	config_done(&config);
 	state_done(&c.state);
 	return rc;
@@ -54,7 +53,10 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	if (dir_fd < 0)
 		return dir_fd;
 	lock_fd = state_lock(dir_fd, force ? 1000 : 10000, force, err);
-	rc = lock_fd < 0 ? lock_fd : delete_locked(g, argv[0], dir_fd, err);
+	if (lock_fd == -ENOENT && force)
+		rc = 0; /* somebody else was quicker */
+	else
+		rc = lock_fd < 0 ? lock_fd : delete_locked(g, argv[0], dir_fd, err);
 	cleanup_close(&lock_fd);
 	cleanup_close(&dir_fd);
 	return rc < 0 ? error_wrap(err, "%s", argv[0]) : 0;

@@ -10,6 +10,9 @@
 #include "runtime/client.h"
 #include "runtime/sandbox.h"
 
+/* How long a container may take to end once its guest has taken the SIGKILL. */
+#define KILL_WAIT_MS 10000
+
 static bool all;
 
 static const struct option options[] = {
@@ -36,13 +39,41 @@ static int parse_signal(const char *text)
 	return -1;
 }
 
+/* In the words that containerd's shim and runc's users look for. */
+static int not_running(const char *id, const char *status, struct error *err)
+{
+	return error_set(err, ESRCH, "container not running: '%s' is %s", id, status);
+}
+
+static int send_signal(struct container *c, struct wire_signal *request, struct error *err)
+{
+	struct msg m;
+	int rc;
+
+	msg_init_encode(&m);
+	wire_signal_codec(&m, request);
+	rc = client_call(c->dir_fd, WIRE_SIGNAL, &m, NULL, err);
+	msg_done(&m);
+	return rc;
+}
+
+/* SIGKILL does not depend on the guest's word: one that will not or cannot end its container is
+ * ended from outside. */
+static int make_sure(const struct container *c, int rc)
+{
+	if (rc == 0 && state_process_wait_gone(&c->state.init, KILL_WAIT_MS) == 0)
+		return 0;
+	state_process_signal(&c->state.monitor, SIGKILL);
+	state_process_signal(&c->state.init, SIGKILL);
+	return 0;
+}
+
 static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
 {
 	struct wire_signal request = {.signal = parse_signal(argc > 1 ? argv[1] : "TERM"),
 				      .all = all};
 	enum state_status status;
 	struct container c;
-	struct msg m;
 	int rc;
 
 	if (request.signal < 0)
@@ -52,18 +83,14 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	status = state_status(&c.state);
 	if (status == STATUS_STOPPED || status == STATUS_CREATING) {
 		container_done(&c);
-		return error_set(err, ESRCH, "container '%s' is not running: it is %s", argv[0],
-				 state_status_name(status));
+		return not_running(argv[0], state_status_name(status), err);
 	}
 	request.container = c.state.id;
-	msg_init_encode(&m);
-	wire_signal_codec(&m, &request);
-	rc = client_call(c.dir_fd, WIRE_SIGNAL, &m, NULL, err);
-	msg_done(&m);
-	/* A guest that does not even answer is ended from outside. */
-	if (rc < 0 && request.signal == SIGKILL &&
-	    state_process_signal(&c.state.monitor, SIGKILL) == 0)
-		rc = 0;
+	rc = send_signal(&c, &request, err);
+	if (request.signal == SIGKILL)
+		rc = make_sure(&c, rc);
+	if (rc == -ECONNREFUSED || rc == -ENOENT || rc == -EPIPE || rc == -ESRCH)
+		not_running(argv[0], "stopping", err);
 	container_done(&c);
 	return rc < 0 ? error_wrap(err, "%s", argv[0]) : 0;
 }

@@ -27,7 +27,7 @@ static volatile sig_atomic_t proxy_pid;
 static void forward(int signal, siginfo_t *info, void *context)
 {
 	(void)context;
-	if (info->si_code <= 0)
+	if (info->si_code <= 0 && proxy_pid > 0)
 		kill(proxy_pid, signal);
 }
 
@@ -84,8 +84,8 @@ static int destroy(const struct globals *g, const char *id, struct error *err)
 		return err->code == ENOENT ? 0 : -err->code; /* somebody deleted it meanwhile */
 	known = sandbox_config(&c, &config, &hook) == 0;
 	rc = sandbox_destroy(g->root, id, c.dir_fd, err);
-	if (rc == 0 && known && hooks_run(&config, HOOK_POSTSTOP, &c.state, &hook) < 0)
-		log_line("warning", "run: %s: %s", id, hook.text);
+	if (rc == 0 && known)
+		hooks_run_all(&config, HOOK_POSTSTOP, &c.state);
 	config_done(&config);
 	container_done(&c);
 	return rc;
@@ -106,14 +106,16 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	if (command_check_preserve_fds(o.preserve_fds, err) < 0 ||
 	    sandbox_create(&o, &proxy, err) < 0)
 		return error_wrap(err, "%s", argv[0]);
+	if (!detach)
+		forward_signals(proxy);
 	if (start(g, argv[0], err) < 0) {
 		destroy(g, argv[0], &second);
 		return error_wrap(err, "%s", argv[0]);
 	}
 	if (detach)
 		return 0;
-	forward_signals(proxy);
 	status = command_wait_child(proxy);
+	proxy_pid = 0; /* the pid is anybody's from here on */
 	restore();
 	if (!keep && destroy(g, argv[0], &second) < 0)
 		log_line("warning", "run: %s: %s", argv[0], second.text);

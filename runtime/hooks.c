@@ -9,11 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/log.h"
 #include "runtime/client.h"
 #include "runtime/json.h"
 #include "runtime/ocistate.h"
@@ -51,6 +53,8 @@ __attribute__((noreturn)) static void exec_hook(const struct config_hook *h, int
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	setpgid(0, 0);
+	/* A forced delete may kill the command: not to leave this behind. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (dup2(input, 0) == 0 && args && env)
 		execve(h->path, args, env);
 	_exit(errno == ENOENT ? 127 : 126);
@@ -122,6 +126,16 @@ int hooks_run(const struct config *c, enum config_hook_kind kind, const struct s
 	return 0;
 }
 
+void hooks_run_all(const struct config *c, enum config_hook_kind kind, const struct state *s)
+{
+	struct error err = {0};
+
+	for (uint32_t i = 0; i < c->hooks[kind].n; i++)
+		if (run_one(&c->hooks[kind].v[i], s, &err) < 0)
+			log_line("warning", "hook %s[%u]: %s", config_hook_names[kind], i,
+				 err.text);
+}
+
 static int run_inside(const struct config *c, const struct config_hook *h, const struct state *s,
 		      int dir_fd, struct error *err)
 {
@@ -142,7 +156,7 @@ static int run_inside(const struct config *c, const struct config_hook *h, const
 	for (int i = 0; i < CAPS_AMBIENT; i++)
 		p.caps[i] = c->container.process.caps[CAPS_BOUNDING];
 	rc = client_exec(dir_fd, s->id, &p, json_object_to_json_string(j),
-			 h->timeout_s ? h->timeout_s * 1000 : -1, err);
+			 h->timeout_s ? timeout_ms(h->timeout_s) : -1, err);
 	if (rc > 0)
 		return error_set(err, ECHILD, "'%s' ended with status %d", h->path, rc);
 	return rc < 0 ? error_wrap(err, "'%s'", h->path) : 0;
@@ -154,6 +168,7 @@ int hooks_run_inside(const struct config *c, const struct state *s, int dir_fd, 
 
 	for (uint32_t i = 0; i < hooks->n; i++)
 		if (run_inside(c, &hooks->v[i], s, dir_fd, err) < 0)
-			return error_wrap(err, "hook %s[%u]", config_hook_names[HOOK_START_CONTAINER], i);
+			return error_wrap(err, "hook %s[%u]",
+					  config_hook_names[HOOK_START_CONTAINER], i);
 	return 0;
 }

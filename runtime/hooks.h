@@ -15,6 +15,9 @@
 int hooks_run(const struct config *c, enum config_hook_kind kind, const struct state *s,
 	      struct error *err);
 
+/* Runs them all; one that fails is a warning (runtime.md, "Lifecycle": poststart, poststop). */
+void hooks_run_all(const struct config *c, enum config_hook_kind kind, const struct state *s);
+
 /*
  * The startContainer hooks: programs of the container's root file system, run inside it, before
  * its process, as root with the capabilities of that process's bounding set.

@@ -44,7 +44,7 @@ struct session {
 	unsigned int streams_n;
 	int signal_fd;
 	bool answered, requested;
-	int pending_signal; /* waits for the answer to the one before */
+	uint64_t pending_signals; /* bit N - 1: signal N waits for the answer to the one before */
 	bool exited;
 	struct wire_exited exit;
 };
@@ -104,11 +104,11 @@ static void send_signal(struct session *s, int signal)
 	struct msg m;
 
 	if (s->requested) { /* one request at a time */
-		s->pending_signal = signal;
+		s->pending_signals |= 1ull << (signal - 1);
 		return;
 	}
 	s->requested = true;
-	s->pending_signal = 0;
+	s->pending_signals &= ~(1ull << (signal - 1));
 	msg_init_encode(&m);
 	wire_signal_codec(&m, &x);
 	put_msg(s, WIRE_SIGNAL, 0, &m);
@@ -229,8 +229,8 @@ static void take_result(struct session *s, const struct wire_header *h, const ui
 		if (err.code)
 			_exit(255);
 	}
-	if (s->pending_signal)
-		send_signal(s, s->pending_signal);
+	if (s->pending_signals)
+		send_signal(s, __builtin_ctzll(s->pending_signals) + 1);
 }
 
 static void take_frame(struct session *s, const struct wire_header *h, const uint8_t *payload)
@@ -397,6 +397,9 @@ __attribute__((noreturn)) static void end_like(const struct wire_exited *exit)
 
 	if (!exit->signal)
 		_exit(exit->status);
+	/* These end nobody, whatever the guest says. */
+	if (exit->signal >= SIGSTOP && exit->signal <= SIGTTOU)
+		_exit(128 + exit->signal);
 	setrlimit(RLIMIT_CORE, &no_core);
 	signal(exit->signal, SIG_DFL);
 	sigemptyset(&set);

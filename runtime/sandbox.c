@@ -160,8 +160,6 @@ static void fill_state(struct creation *c, char *now, size_t size)
 	c->state.created = arena_strdup(&c->state.arena, now);
 	c->state.oci_version = arena_strdup(&c->state.arena, c->config.oci_version);
 	c->state.engine = arena_strdup(&c->state.arena, c->settings.engine);
-	if (!c->o->no_cgroup)
-		c->state.cgroup = arena_strdup(&c->state.arena, c->config.cgroups_path);
 	c->state.systemd_cgroup = c->o->systemd_cgroup;
 	c->state.terminal = c->config.container.process.terminal;
 	c->state.annotations = c->config.annotations; /* outlives the state here */
@@ -215,9 +213,15 @@ static int creation_files(struct creation *c, struct error *err)
 
 static int creation_cgroup(struct creation *c, struct error *err)
 {
-	if (!c->state.cgroup)
+	const char *path = c->config.cgroups_path;
+
+	if (!path || c->o->no_cgroup)
 		return 0;
-	if (cgroup_create(c->state.cgroup, c->o->systemd_cgroup, &c->config.host, err) < 0)
+	if (cgroup_create(path, c->o->systemd_cgroup, &c->config.host, err) < 0)
+		return -err->code;
+	/* On record only now that it is ours: whatever is in it dies with the sandbox. */
+	c->state.cgroup = arena_strdup(&c->state.arena, path);
+	if (state_write(c->dir_fd, &c->state, err) < 0)
 		return -err->code;
 	timeline_mark("cgroup");
 	return 0;
@@ -402,7 +406,7 @@ static int failure(struct creation *c, struct error *child, struct error *err)
 	char text[sizeof(err->text)];
 	ssize_t n = 0;
 
-	if (child->code == EPIPE && poll(&pfd, 1, 2000) == 1) {
+	if ((child->code == EPIPE || child->code == ECONNREFUSED) && poll(&pfd, 1, 2000) == 1) {
 		n = read(c->monitor.status_fd, text, sizeof(text) - 1);
 		if (n > 0) {
 			text[n] = 0;
@@ -565,6 +569,21 @@ int sandbox_create(const struct sandbox_options *o, pid_t *ret_proxy, struct err
 	return rc;
 }
 
+static void end_process(const struct state_process *p, int polite_ms)
+{
+	if (!state_process_alive(p))
+		return;
+	if (polite_ms) {
+		state_process_signal(p, SIGTERM);
+		/* A stopped process takes no SIGTERM. */
+		state_process_signal(p, SIGCONT);
+		if (state_process_wait_gone(p, polite_ms) == 0)
+			return;
+	}
+	state_process_signal(p, SIGKILL);
+	state_process_wait_gone(p, 5000);
+}
+
 int sandbox_start(struct container *c, struct error *err)
 {
 	struct wire_start request = {.container = c->state.id};
@@ -587,26 +606,14 @@ int sandbox_start(struct container *c, struct error *err)
 		timeline_mark("started");
 		c->state.started = true;
 		rc = state_write(c->dir_fd, &c->state, err);
+		hooks_run_all(&config, HOOK_POSTSTART, &c->state);
+	} else if (config.hooks[HOOK_START_CONTAINER].n) {
+		/* What a hook has begun is not to be started again (runtime.md, "Lifecycle"). */
+		end_process(&c->state.monitor, 3000);
+		end_process(&c->state.init, 0);
 	}
-	if (rc == 0)
-		rc = hooks_run(&config, HOOK_POSTSTART, &c->state, err);
 	config_done(&config);
 	return rc;
-}
-
-static void end_process(const struct state_process *p, int polite_ms)
-{
-	if (!state_process_alive(p))
-		return;
-	if (polite_ms) {
-		state_process_signal(p, SIGTERM);
-		/* A stopped process takes no SIGTERM. */
-		state_process_signal(p, SIGCONT);
-		if (state_process_wait_gone(p, polite_ms) == 0)
-			return;
-	}
-	state_process_signal(p, SIGKILL);
-	state_process_wait_gone(p, 5000);
 }
 
 static int remove_files(const char *root, const char *id, int dir_fd, struct error *err)

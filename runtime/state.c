@@ -19,6 +19,7 @@
 #include "runtime/json.h"
 
 #define STATE_SIZE_MAX (1u << 20)
+#define LOCK_STEAL_NS 10000000000ull
 
 int state_check_id(const char *id, struct error *err)
 {
@@ -123,6 +124,7 @@ int state_lock(int dir_fd, int timeout_ms, bool steal, struct error *err)
 					0600);
 	uint64_t give_up = monotonic_ns() + (uint64_t)timeout_ms * 1000000u;
 	struct state_process holder;
+	struct stat st;
 
 	if (fd < 0)
 		return error_errno(err, "open the lock");
@@ -138,9 +140,17 @@ int state_lock(int dir_fd, int timeout_ms, bool steal, struct error *err)
 						 holder.pid);
 			state_process_signal(&holder, SIGKILL);
 			state_process_wait_gone(&holder, 2000);
+			if (monotonic_ns() > give_up + LOCK_STEAL_NS)
+				return error_set(err, EBUSY,
+						 "another command (pid %d) holds this "
+						 "container and cannot be killed",
+						 holder.pid);
 		}
 		usleep(2000);
 	}
+	/* Whoever had it may have deleted the container. */
+	if (fstat(fd, &st) == 0 && st.st_nlink == 0)
+		return error_set(err, ENOENT, "the container does not exist any more");
 	lock_sign(fd);
 	return steal_fd(&fd);
 }
@@ -380,7 +390,8 @@ void state_done(struct state *s)
 
 enum state_status state_status(const struct state *s)
 {
-	if (!s->init.pid)
+	/* Until the command that makes it has committed. */
+	if (s->creator.pid)
 		return state_process_alive(&s->creator) ? STATUS_CREATING : STATUS_STOPPED;
 	if (!state_process_alive(&s->init))
 		return STATUS_STOPPED;

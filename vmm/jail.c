@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/mount.h>
 #include <signal.h>
 #include <stdio.h>
@@ -179,6 +180,8 @@ int jail_drop(uid_t uid, bool file_capabilities, struct error *err)
 {
 	uint64_t caps = file_capabilities ? file_caps : 0;
 
+	/* The keys of whoever called us are not for this process.  No kernel keys, no harm. */
+	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 	for (unsigned int c = 0; c < 64; c++)
 		if (!(caps >> c & 1) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
 			return error_errno(err, "drop capability %u", c);

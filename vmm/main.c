@@ -116,9 +116,11 @@ static int vmm_start(struct vmm *v, struct error *err)
 		return -err->code;
 	v->boot_deadline_ns = monotonic_ns() + v->machine.boot_timeout_ms * 1000000ull;
 	v->console.fd = v->engine->console_fd(v->guest);
-	/* They are QEMU's now. */
+	/* They are QEMU's now; but a read-only disk's descriptor holds the lock that says that the
+	 * image is in use. */
 	for (uint32_t i = 0; i < v->machine.disks_n; i++)
-		close(v->machine.disks[i].fd);
+		if (!v->machine.disks[i].readonly)
+			close(v->machine.disks[i].fd);
 	for (uint32_t i = 0; i < v->machine.nics_n; i++)
 		close(v->machine.nics[i].tap_fd);
 	if (add_event(v, v->signal_fd, EVENT_SIGNAL, err) < 0 ||

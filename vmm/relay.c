@@ -47,8 +47,8 @@ static void watch_client(struct relay *r, struct client *c)
 
 static void watch_all(struct relay *r)
 {
-	watch(r, EPOLL_CTL_MOD, r->agent.fd,
-	      EPOLLIN | (frames_queued(&r->agent) ? EPOLLOUT : 0), EVENT_AGENT);
+	watch(r, EPOLL_CTL_MOD, r->agent.fd, EPOLLIN | (frames_queued(&r->agent) ? EPOLLOUT : 0),
+	      EVENT_AGENT);
 	for (unsigned int i = 0; i < RELAY_CLIENTS_MAX; i++)
 		if (r->clients[i].frames.fd >= 0)
 			watch_client(r, &r->clients[i]);

@@ -18,6 +18,7 @@
 
 /* A container can nest groups; nobody needs more levels than this. */
 #define CGROUP_DEPTH_MAX 32
+#define CGROUP_DESCENDANTS_MAX 1024
 /* PID_MAX_LIMIT of 64-bit kernels. */
 #define PIDS_LIMIT (4 << 20)
 
@@ -39,7 +40,7 @@ int cgroup_init(struct error *err)
 	bool any = false;
 
 	if (mount("cgroup2", AGENT_CGROUP, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		  "memory_recursiveprot") < 0)
+		  "nsdelegate,memory_recursiveprot") < 0)
 		return error_errno(err, "mount 'cgroup2'");
 	if (path_write(AT_FDCWD, AGENT_CGROUP "/cgroup.subtree_control", "+cpu +memory +pids") == 0)
 		return 0;
@@ -66,8 +67,31 @@ static int open_dir(int at, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static int put(int dir, const char *file, const char *value, struct error *err)
+{
+	int rc = path_write(dir, file, value);
+
+	if (rc < 0) {
+		errno = -rc;
+		return error_errno(err, "write '%.256s' to cgroup file '%s'", value, file);
+	}
+	return 0;
+}
+
+/* A limit in its own unit; -1 leaves it as it is. */
+static int put_number(int dir, const char *file, int64_t x, struct error *err)
+{
+	char text[24];
+
+	if (x < 0)
+		return 0;
+	snprintf(text, sizeof(text), "%lld", (long long)x);
+	return put(dir, file, text, err);
+}
+
 int cgroup_create(const char *id, struct error *err)
 {
+	struct error ignored;
 	char path[PATH_MAX];
 	int fd;
 
@@ -79,6 +103,9 @@ int cgroup_create(const char *id, struct error *err)
 		errno = -fd;
 		return error_errno(err, "open cgroup '%s'", id);
 	}
+	/* What the container may build in there has to be taken down again. */
+	put_number(fd, "cgroup.max.depth", CGROUP_DEPTH_MAX - 1, &ignored);
+	put_number(fd, "cgroup.max.descendants", CGROUP_DESCENDANTS_MAX, &ignored);
 	return fd;
 }
 
@@ -119,28 +146,6 @@ void cgroup_remove(const char *id)
 			remove_below(dir, CGROUP_DEPTH_MAX);
 		rmdir(path);
 	}
-}
-
-static int put(int dir, const char *file, const char *value, struct error *err)
-{
-	int rc = path_write(dir, file, value);
-
-	if (rc < 0) {
-		errno = -rc;
-		return error_errno(err, "write '%.256s' to cgroup file '%s'", value, file);
-	}
-	return 0;
-}
-
-/* A limit in its own unit; -1 leaves it as it is. */
-static int put_number(int dir, const char *file, int64_t x, struct error *err)
-{
-	char text[24];
-
-	if (x < 0)
-		return 0;
-	snprintf(text, sizeof(text), "%lld", (long long)x);
-	return put(dir, file, text, err);
 }
 
 /* The kernel refuses limits that no number of processes can reach. */

@@ -185,7 +185,7 @@ static void on_launch_done(struct process *p)
 
 static void sync_take(struct process *p)
 {
-	struct launch_message m;
+	struct launch_message m = {0}; /* a short message leaves the rest empty */
 	bool eof = false;
 	int fd;
 
@@ -195,6 +195,7 @@ static void sync_take(struct process *p)
 			fd = -1;
 		} else if (m.kind == LAUNCH_FAILED) {
 			p->failure = m.error;
+			p->failure.text[sizeof(p->failure.text) - 1] = 0;
 		}
 		if (fd >= 0)
 			close(fd);

@@ -111,7 +111,8 @@ int sandbox_setup(const struct spec_sandbox *s, struct error *err)
 		return -err->code;
 	if (s->hostname && sethostname(s->hostname, strlen(s->hostname)) < 0)
 		return error_errno(err, "set hostname '%s'", s->hostname);
-	if (s->has_shares && mount(SPEC_SHARES_TAG, AGENT_SHARES, "9p", 0, SHARES_OPTIONS) < 0)
+	if (s->has_shares &&
+	    mount(SPEC_SHARES_TAG, AGENT_SHARES, "9p", MS_NODEV, SHARES_OPTIONS) < 0)
 		return error_errno(err, "mount the shares of the host");
 	if (network_loopback_up(err) < 0)
 		return -err->code;

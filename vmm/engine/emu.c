@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <inttypes.h>
+#include <linux/mount.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -160,6 +162,44 @@ static int inherit(int fd, struct error *err)
 	return copy;
 }
 
+/*
+ * The file of a read-only disk as a read-only mount shows it.  A descriptor of the host's own mount
+ * would do for reading, but with the file server's capabilities it could be opened again for
+ * writing, or given another mode, through /proc; here both end in EROFS.  The lock on the
+ * original's description stays with the monitor.
+ */
+static int view_readonly(int fd, struct error *err)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+					      MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+	_cleanup_close_ int tree = (int)syscall(
+		SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	char path[32];
+	int view;
+
+	if (tree < 0 ||
+	    syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return error_errno(err, "make a read-only view of a disk");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", tree);
+	view = open(path, O_RDONLY | O_CLOEXEC);
+	return view < 0 ? error_errno(err, "open the read-only view of a disk") : view;
+}
+
+/* Without shares QEMU writes to no file but the scratch disk, and that has its size. */
+static void limit_files(const struct machine *m)
+{
+	struct rlimit limit = {0, 0};
+	struct stat st;
+
+	if (m->shares_n)
+		return;
+	for (uint32_t i = 0; i < m->disks_n; i++)
+		if (!m->disks[i].readonly && fstat(m->disks[i].fd, &st) == 0 &&
+		    (rlim_t)st.st_size > limit.rlim_cur)
+			limit.rlim_cur = limit.rlim_max = (rlim_t)st.st_size;
+	setrlimit(RLIMIT_FSIZE, &limit);
+}
+
 /* Tells QEMU's share of the machine by the descriptors' new numbers. */
 static int inherit_all(struct machine *m, int *agent, int *console, struct error *err)
 {
@@ -167,9 +207,14 @@ static int inherit_all(struct machine *m, int *agent, int *console, struct error
 	*console = inherit(*console, err);
 	if (*agent < 0 || *console < 0)
 		return -err->code;
-	for (uint32_t i = 0; i < m->disks_n; i++)
-		if ((m->disks[i].fd = inherit(m->disks[i].fd, err)) < 0)
-			return -err->code;
+	for (uint32_t i = 0; i < m->disks_n; i++) {
+		_cleanup_close_ int view = m->disks[i].readonly
+						   ? view_readonly(m->disks[i].fd, err)
+						   : fcntl(m->disks[i].fd, F_DUPFD_CLOEXEC, 0);
+
+		if (view < 0 || (m->disks[i].fd = inherit(view, err)) < 0)
+			return err->code ? -err->code : -EBADF;
+	}
 	for (uint32_t i = 0; i < m->nics_n; i++)
 		if ((m->nics[i].tap_fd = inherit(m->nics[i].tap_fd, err)) < 0)
 			return -err->code;
@@ -180,7 +225,6 @@ struct child {
 	struct machine m;
 	int agent, console, stderr_fd, error_fd;
 	uid_t uid;
-	pid_t parent;
 };
 
 static int child_prepare(struct child *c, struct argv *a, struct error *err)
@@ -206,17 +250,16 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 		.file_capabilities = c->m.shares_n > 0,
 	};
 	const struct rlimit no_core = {0, 0};
+	struct pollfd reader = {.fd = c->error_fd};
 	int null;
 
+	/* From here on only what is made inheritable on purpose is inherited. */
+	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (inherit_all(&c->m, &c->agent, &c->console, err) < 0)
 		return -err->code;
 	null = open("/dev/null", O_RDONLY);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(c->stderr_fd, 1) < 0 || dup2(c->stderr_fd, 2) < 0)
 		return error_errno(err, "set up descriptors");
-	/* Everything below 100 but standard descriptors and the one that reports errors. */
-	for (int fd = 3; fd < 100; fd++)
-		if (fd != c->error_fd)
-			close(fd);
 	add_machine(a, &c->m);
 	add_channels(a, c->agent, c->console);
 	add_devices(a, &c->m);
@@ -224,11 +267,15 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 		return error_set(err, E2BIG, "too many devices for QEMU's command line");
 	a->v[a->n] = NULL;
 	setrlimit(RLIMIT_CORE, &no_core);
+	limit_files(&c->m);
 	if (jail_enter(&jail, err) < 0)
 		return -err->code;
 	/* After the change of user, which clears it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return error_errno(err, "set the parent death signal");
+	/* The monitor may have died before that: then nobody holds the other end of this pipe. */
+	if (poll(&reader, 1, 0) == 1 && reader.revents & POLLERR)
+		_exit(127);
 	return 0;
 }
 
@@ -306,7 +353,7 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 {
 	_cleanup_(cleanup_guest) struct guest *g = calloc(1, sizeof(*g));
 	_cleanup_close_ int agent = -1, console = -1, stderr_fd = -1, error_rd = -1, error_wr = -1;
-	struct child c = {.m = *m, .uid = jail_uid(getpid()), .parent = getpid()};
+	struct child c = {.m = *m, .uid = jail_uid(getpid())};
 	struct error child_err;
 	int sv[2];
 
@@ -358,10 +405,21 @@ static int emu_exit_fd(const struct guest *g)
 /* The last line QEMU wrote, without its newline; it is QEMU's word, not the guest's. */
 static void last_words(const struct guest *g, char *buf, size_t size)
 {
-	ssize_t n = recv(g->stderr_fd, buf, size - 1, MSG_DONTWAIT);
+	char more[4096];
+	size_t kept = 0;
+	ssize_t n;
 	char *line;
 
-	buf[n > 0 ? n : 0] = 0;
+	/* The end of all there is. */
+	while ((n = recv(g->stderr_fd, more, sizeof(more), MSG_DONTWAIT)) > 0) {
+		size_t take = (size_t)n < size - 1 ? (size_t)n : size - 1;
+		size_t drop = kept + take > size - 1 ? kept + take - (size - 1) : 0;
+
+		memmove(buf, buf + drop, kept - drop);
+		memcpy(buf + kept - drop, more + n - take, take);
+		kept += take - drop;
+	}
+	buf[kept] = 0;
 	while (*buf && buf[strlen(buf) - 1] == '\n')
 		buf[strlen(buf) - 1] = 0;
 	line = strrchr(buf, '\n');
