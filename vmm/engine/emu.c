@@ -28,6 +28,7 @@
 #include "vmm/jail.h"
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
+#define DISKS_MAX 8u
 
 /*
  * The kernel's command line on this machine.
@@ -207,14 +208,9 @@ static int inherit_all(struct machine *m, int *agent, int *console, struct error
 	*console = inherit(*console, err);
 	if (*agent < 0 || *console < 0)
 		return -err->code;
-	for (uint32_t i = 0; i < m->disks_n; i++) {
-		_cleanup_close_ int view = m->disks[i].readonly
-						   ? view_readonly(m->disks[i].fd, err)
-						   : fcntl(m->disks[i].fd, F_DUPFD_CLOEXEC, 0);
-
-		if (view < 0 || (m->disks[i].fd = inherit(view, err)) < 0)
-			return err->code ? -err->code : -EBADF;
-	}
+	for (uint32_t i = 0; i < m->disks_n; i++)
+		if ((m->disks[i].fd = inherit(m->disks[i].fd, err)) < 0)
+			return -err->code;
 	for (uint32_t i = 0; i < m->nics_n; i++)
 		if ((m->nics[i].tap_fd = inherit(m->nics[i].tap_fd, err)) < 0)
 			return -err->code;
@@ -349,11 +345,31 @@ static int channel(int *ret_ours, int *ret_theirs, struct error *err)
 	return 0;
 }
 
+/* The disks as QEMU gets them; made before its mount namespace, which can clone no mount of ours.
+ * The caller closes ret[i].fd where it differs from m's. */
+static int view_disks(const struct machine *m, struct machine_disk *ret, struct error *err)
+{
+	for (uint32_t i = 0; i < m->disks_n; i++) {
+		ret[i] = m->disks[i];
+		if (ret[i].readonly && (ret[i].fd = view_readonly(m->disks[i].fd, err)) < 0)
+			return -err->code;
+	}
+	return 0;
+}
+
+static void close_views(const struct machine *m, struct machine_disk *views)
+{
+	for (uint32_t i = 0; i < m->disks_n; i++)
+		if (views[i].fd >= 0 && views[i].fd != m->disks[i].fd)
+			close(views[i].fd);
+}
+
 static int emu_start(const struct machine *m, struct guest **ret, struct error *err)
 {
 	_cleanup_(cleanup_guest) struct guest *g = calloc(1, sizeof(*g));
 	_cleanup_close_ int agent = -1, console = -1, stderr_fd = -1, error_rd = -1, error_wr = -1;
 	struct child c = {.m = *m, .uid = jail_uid(getpid())};
+	struct machine_disk views[DISKS_MAX] = {0};
 	struct error child_err;
 	int sv[2];
 
@@ -371,11 +387,17 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 	c.console = console;
 	c.stderr_fd = stderr_fd;
 	c.error_fd = error_wr;
+	if (m->disks_n > DISKS_MAX)
+		return error_set(err, E2BIG, "more than %u disks", DISKS_MAX);
+	if (view_disks(m, views, err) < 0)
+		return -err->code;
+	c.m.disks = views;
 	g->pid = clone_jailed(&g->pidfd);
-	if (g->pid < 0)
-		return error_errno(err, "start a process for QEMU");
 	if (g->pid == 0)
 		child_main(&c);
+	close_views(m, views);
+	if (g->pid < 0)
+		return error_errno(err, "start a process for QEMU");
 	close(steal_fd(&error_wr));
 	/* End of file: execve worked. */
 	if (read(error_rd, &child_err, sizeof(child_err)) == (ssize_t)sizeof(child_err)) {
