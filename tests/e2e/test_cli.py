@@ -14,7 +14,7 @@ import pytest
 
 from conftest import missing, new_caisson
 from support import (BUILD, CAISSON, alive, assert_sentence, call_detached, cgroup_path,
-                     eventually, unique, use_netns)
+                     eventually, no_network, unique, use_netns)
 
 COMMANDS = ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "list", "pause",
             "resume", "update", "spec", "features", "doctor", "help", "completion", "man"]
@@ -348,6 +348,29 @@ def test_update(box):
     assert b.sh(look).split() == [str(64 << 20), "20", "50000", "100000"]
     assert_sentence(b.caisson("update", "--memory", "much", b.id), "--memory 'much'")
     assert b.sh(look).split()[0] == str(64 << 20)
+
+
+def test_cgroup_of_others(box):
+    """A create that is refused its cgroup, since somebody else's processes are in it, leaves those
+    processes alone."""
+    path = cgroup_path()
+    group = pathlib.Path("/sys/fs/cgroup/pids" + path)
+    if not group.parent.is_dir():
+        group = pathlib.Path("/sys/fs/cgroup" + path)
+    group.mkdir()
+    stranger = subprocess.Popen(["sleep", "1000"])
+    try:
+        (group / "cgroup.procs").write_text(str(stranger.pid))
+        b = box(edit=no_network)
+        b.config["linux"]["cgroupsPath"] = path
+        assert_sentence(b.run(), path, status=255)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+        eventually(lambda: not (group / "cgroup.procs").read_text(), "the cgroup is empty")
+        for p in pathlib.Path("/sys/fs/cgroup").glob("**/" + path[1:]):
+            p.rmdir()
 
 
 def test_cgroup(box):

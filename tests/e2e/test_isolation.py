@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a container sees of the host, and what it can do to it: nothing but what is shared."""
+import errno
 import os
 import pathlib
 import stat
@@ -296,6 +297,33 @@ def test_processes_are_confined(box, caisson):
         point, options = line.split()[4:6]
         if "rw" in options.split(","):
             assert point.startswith("/shares/") or point in ("/", "/dev/null", "/dev/urandom"), line
+
+
+def test_image_cannot_be_written(box, caisson):
+    """QEMU with a file server's rights, taken over, could open its descriptor of the image again
+    for writing, through /proc: it belongs to a read-only mount, and so it cannot.  It holds no
+    descriptor of the monitor's either (the socket that clients connect to, log, timeline)."""
+    d = caisson.path / "volume"
+    d.mkdir()
+    b = box(edit=no_network)
+    b.config["mounts"].append(volume(d))
+    b.up()
+    fds = {f: os.readlink(f) for f in pathlib.Path(f"/proc/{b.qemu()}/fd").iterdir()}
+    images = [f for f in fds if stat.S_ISREG(os.stat(f).st_mode) and os.stat(f).st_size]
+    assert images, fds
+    for f in images:
+        for attempt in (lambda: os.open(f, os.O_RDWR), lambda: os.chmod(f, 0o777),
+                        lambda: os.truncate(f, 0)):
+            with pytest.raises(OSError) as refused:
+                attempt()
+            assert refused.value.errno == errno.EROFS
+    monitor = {os.readlink(f) for f in pathlib.Path(f"/proc/{b.monitor()}/fd").iterdir()}
+    listening = [line.split()[6] for line in open("/proc/net/unix")
+                 if line.strip().endswith("agent.sock")]
+    assert any(f"socket:[{i}]" in monitor for i in listening)
+    for target in fds.values():
+        assert target not in [f"socket:[{i}]" for i in listening]
+        assert "vmm.log" not in target and "timeline" not in target
 
 
 def build_root(kind, root):
