@@ -692,7 +692,7 @@ def test_tmpfs(guest):
 def test_mount_fails(guest):
     text = cannot_create(guest, "mount", errno.ENODEV,
                          mounts=[w.mount("/srv", "nonesuch", "source")])
-    assert text == "mount 'source' on '/srv': No such device"
+    assert text == "mount 'source' on '/srv': the guest has no file system 'nonesuch'"
     cannot_create(guest, "mount '/etc' on '/srv': not shared with the guest", errno.EINVAL,
                   mounts=[w.mount("/srv", "bind", "/etc", w.BIND)])
 

@@ -51,6 +51,9 @@ def isolate():
     doing.  Mounts are shared with namespaces made from it: what a child mounts before it
     has made its mounts private would be seen, as it would be on a machine with systemd.
     """
+    # A shell in the background may have had them ignored, which the command would keep.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     call("prctl", 36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
     call("unshare", 0x00020000 | 0x40000000)  # CLONE_NEWNS | CLONE_NEWNET
     call("mount", None, b"/", None, 0x4000 | (1 << 18), None)  # MS_REC | MS_PRIVATE

@@ -54,7 +54,7 @@ def test_life_cycle(box, caisson):
     s = caisson.state(b.id)
     assert s["status"] == "stopped" and s["pid"] == 0 and not alive(pid)
     assert_sentence(b.start(check=False), "is stopped, not created")
-    assert_sentence(b.kill(check=False), "is not running")
+    assert_sentence(b.kill(check=False), "container not running")
     assert_sentence(b.exec("true"), "stopped", status=255)
     assert_sentence(caisson("ps", b.id), "stopped")
     b.delete()
