@@ -339,6 +339,16 @@ static void harm_indirect_nested(struct guest *g, uint64_t buf)
 	indirect(g, buf, 16, 0);
 }
 
+/*
+ * The table is the queue's own: found by fuzz_virtio when nesting was told from a plain chain by
+ * the table's address.  The walk began anew at each turn and never ended.
+ */
+static void harm_indirect_own_table(struct guest *g, uint64_t buf)
+{
+	(void)buf;
+	indirect(g, g->q[0].desc, 16, 0);
+}
+
 static void harm_indirect_next(struct guest *g, uint64_t buf)
 {
 	indirect(g, buf, 16, VRING_DESC_F_NEXT);
@@ -407,6 +417,7 @@ static const struct {
 	{"readable buffer to fill", harm_wrong_direction},
 	{"readable buffer after a writable one", harm_mixed_direction},
 	{"indirect descriptor in an indirect table", harm_indirect_nested},
+	{"indirect descriptor in an indirect table", harm_indirect_own_table},
 	{"indirect descriptor with a next one", harm_indirect_next},
 	{"indirect table of a bad size", harm_indirect_empty},
 	{"indirect table of a bad size", harm_indirect_uneven},

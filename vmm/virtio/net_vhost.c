@@ -40,18 +40,19 @@ static void ring_failed(struct io_watch *w, uint32_t events)
 
 static int set_memory(const struct net *n, const struct mem *m)
 {
-	struct {
-		struct vhost_memory head;
-		struct vhost_memory_region regions[MEM_REGIONS_MAX];
-	} table = {.head.nregions = m->regions_n};
+	uint8_t room[sizeof(struct vhost_memory) +
+		     MEM_REGIONS_MAX * sizeof(struct vhost_memory_region)]
+		__attribute__((aligned(8))) = {0};
+	struct vhost_memory *table = (struct vhost_memory *)room;
 
+	table->nregions = m->regions_n;
 	for (unsigned int i = 0; i < m->regions_n; i++)
-		table.regions[i] = (struct vhost_memory_region){
+		table->regions[i] = (struct vhost_memory_region){
 			.guest_phys_addr = m->regions[i].base.v,
 			.memory_size = m->regions[i].size,
 			.userspace_addr = (uintptr_t)m->regions[i].at,
 		};
-	return ioctl(n->vhost_fd, VHOST_SET_MEM_TABLE, &table) < 0 ? -errno : 0;
+	return ioctl(n->vhost_fd, VHOST_SET_MEM_TABLE, table) < 0 ? -errno : 0;
 }
 
 int net_vhost_init(struct net *n, const struct virtio_env *env, uint64_t *features,

@@ -115,6 +115,7 @@ static const char *walk(const struct vq *vq, uint16_t head, struct vq_chain *c)
 {
 	const struct vring_desc *table = vq->desc;
 	uint32_t n = vq->size, i = head, left = n;
+	bool nested = false;
 	const char *why;
 
 	for (;;) {
@@ -124,11 +125,12 @@ static const char *walk(const struct vq *vq, uint16_t head, struct vq_chain *c)
 			return "descriptors loop";
 		d = desc_copy(table, i);
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			if (table != vq->desc)
+			if (nested)
 				return "indirect descriptor in an indirect table";
 			why = indirect_table(vq, &d, &table, &n);
 			if (why)
 				return why;
+			nested = true;
 			i = 0;
 			left = n;
 			continue;
