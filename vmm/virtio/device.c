@@ -120,11 +120,24 @@ void virtio_device_config_changed(struct virtio_device *d)
 		interrupt(d, VIRTIO_MMIO_INT_CONFIG);
 }
 
-void virtio_device_broken(struct virtio_device *d, const char *why)
+static void log_once(struct virtio_device *d, const char *who, const char *why)
 {
-	bool told = d->status & VIRTIO_CONFIG_S_NEEDS_RESET;
 	char line[256];
 	int n;
+
+	if (d->env.log_fd < 0 || d->logged == VIRTIO_LOG_MAX)
+		return;
+	d->logged++;
+	n = snprintf(line, sizeof(line), "virtio-%s: %s%s%s\n", d->ops->name, who, why,
+		     d->logged == VIRTIO_LOG_MAX ? " (further ones are not logged)" : "");
+	if (write(d->env.log_fd, line, (size_t)n) < 0)
+		return; /* the log is a help, never a reason to fail */
+}
+
+/* True: it had not stopped before. */
+static bool stop(struct virtio_device *d, const char *why)
+{
+	bool told = d->status & VIRTIO_CONFIG_S_NEEDS_RESET;
 
 	d->active = false;
 	/* Whatever is in flight ends unseen. */
@@ -132,17 +145,24 @@ void virtio_device_broken(struct virtio_device *d, const char *why)
 		if (!d->queues[i].vq.broken)
 			d->queues[i].vq.broken = why;
 	if (told)
-		return;
-	d->faults++;
+		return false;
 	d->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	virtio_device_config_changed(d);
-	if (d->env.log_fd < 0 || d->logged == VIRTIO_LOG_MAX)
+	return true;
+}
+
+void virtio_device_broken(struct virtio_device *d, const char *why)
+{
+	if (!stop(d, why))
 		return;
-	d->logged++;
-	n = snprintf(line, sizeof(line), "virtio-%s: guest fault: %s%s\n", d->ops->name, why,
-		     d->logged == VIRTIO_LOG_MAX ? " (further ones are not logged)" : "");
-	if (write(d->env.log_fd, line, (size_t)n) < 0)
-		return; /* the log is a help, never a reason to fail */
+	d->faults++;
+	log_once(d, "guest fault: ", why);
+}
+
+void virtio_device_failed(struct virtio_device *d, const char *why)
+{
+	if (stop(d, why))
+		log_once(d, "", why);
 }
 
 void virtio_device_kick(struct virtio_device *d, unsigned int n)
@@ -182,7 +202,7 @@ static void activate(struct virtio_device *d)
 	int rc = d->ops->activate ? d->ops->activate(d) : 0;
 
 	if (rc < 0) {
-		virtio_device_broken(d, "the device cannot be started");
+		virtio_device_failed(d, "the device cannot be started");
 		return;
 	}
 	d->active = !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET);

@@ -122,6 +122,8 @@ void virtio_device_used(struct virtio_device *d, unsigned int n);
 void virtio_device_config_changed(struct virtio_device *d);
 /* The guest broke a rule; `why` is a literal. */
 void virtio_device_broken(struct virtio_device *d, const char *why);
+/* The host's end of the device is gone: as above, but no fault of the guest's. */
+void virtio_device_failed(struct virtio_device *d, const char *why);
 /* Notifies queue n to ourselves: to go on later, after others had their turn. */
 void virtio_device_kick(struct virtio_device *d, unsigned int n);
 /* vq_pop() on queue n; marks the device broken where the queue is. */

@@ -359,6 +359,7 @@ static int init(struct net *n, const struct virtio_env *env, const struct virtio
 		struct error *err)
 {
 	static const uint16_t sizes[NET_QUEUES] = {256, 256};
+	uint64_t lacks = 0;
 	uint64_t features = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM |
 			    1ull << VIRTIO_NET_F_MTU | 1ull << VIRTIO_NET_F_MAC |
 			    1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
@@ -374,9 +375,12 @@ static int init(struct net *n, const struct virtio_env *env, const struct virtio
 	n->vhost_error.fd = -1;
 	if (init_tap(n, c->tap_fd, err) < 0)
 		return -err->code;
-	if (c->vhost_fd >= 0 && net_vhost_init(n, env, &features, err) < 0)
+	if (c->vhost_fd >= 0 && net_vhost_init(n, env, &lacks, err) < 0)
 		return -err->code;
-	return virtio_device_init(&n->dev, &net_ops, env, features, sizes, NET_QUEUES, err);
+	if (virtio_device_init(&n->dev, &net_ops, env, features, sizes, NET_QUEUES, err) < 0)
+		return -err->code;
+	n->dev.offered &= ~lacks;
+	return 0;
 }
 
 int virtio_net_new(const struct virtio_env *env, const struct virtio_net_config_host *c,

@@ -47,9 +47,9 @@ struct net {
 	struct vq_chain scratch;
 };
 
-/* Called once, in the constructor: makes the kernel's worker ours and takes what it cannot do out
- * of *features. */
-int net_vhost_init(struct net *n, const struct virtio_env *env, uint64_t *features,
+/* Called once, in the constructor: makes the kernel's worker ours and says which features it
+ * lacks. */
+int net_vhost_init(struct net *n, const struct virtio_env *env, uint64_t *ret_lacks,
 		   struct error *err);
 void net_vhost_done(struct net *n, struct io *io);
 /* Hands the queues to the kernel, and takes them back.  Lock held. */

@@ -55,7 +55,7 @@ static int set_memory(const struct net *n, const struct mem *m)
 	return ioctl(n->vhost_fd, VHOST_SET_MEM_TABLE, table) < 0 ? -errno : 0;
 }
 
-int net_vhost_init(struct net *n, const struct virtio_env *env, uint64_t *features,
+int net_vhost_init(struct net *n, const struct virtio_env *env, uint64_t *ret_lacks,
 		   struct error *err)
 {
 	uint64_t has;
@@ -77,7 +77,7 @@ int net_vhost_init(struct net *n, const struct virtio_env *env, uint64_t *featur
 	rc = set_memory(n, env->mem);
 	if (rc < 0)
 		return error_set(err, -rc, "vhost-net: guest memory: %s", strerror(-rc));
-	*features &= ~(RING_FEATURES & ~has);
+	*ret_lacks = RING_FEATURES & ~has;
 	rc = io_add(env->io, &n->vhost_error);
 	return rc < 0 ? error_set(err, -rc, "watch vhost-net: %s", strerror(-rc)) : 0;
 }
