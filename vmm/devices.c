@@ -38,6 +38,7 @@ static int put(struct devices *d, struct virtio_device *dev, struct error *err)
 	virtio_mmio_init(&s->mmio, dev);
 	s->at = GPA(DEVICES_AT + d->n * VIRTIO_MMIO_WINDOW);
 	s->line = DEVICES_FIRST_LINE + d->n % (DEVICES_LINES - DEVICES_FIRST_LINE);
+	s->vhost_fd = -1;
 	d->n++;
 	return 0;
 }
@@ -63,8 +64,10 @@ static int add_nics(struct devices *d, const struct virtio_env *env, const struc
 		    struct error *err)
 {
 	for (uint32_t i = 0; i < m->nics_n; i++) {
+		/* Without it packets go through us. */
+		_cleanup_close_ int vhost_fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
 		struct virtio_net_config_host c = {.tap_fd = m->nics[i].tap_fd,
-						   .vhost_fd = d->vhost_fd,
+						   .vhost_fd = vhost_fd,
 						   .mtu = (uint16_t)m->nics[i].mtu};
 		struct virtio_device *dev;
 
@@ -73,6 +76,7 @@ static int add_nics(struct devices *d, const struct virtio_env *env, const struc
 			return error_wrap(err, "interface %u", i);
 		if (put(d, dev, err) < 0)
 			return -err->code;
+		d->slots[d->n - 1].vhost_fd = steal_fd(&vhost_fd);
 	}
 	return 0;
 }
@@ -88,8 +92,6 @@ static int add_all(struct devices *d, const struct virtio_env *env, const struct
 		return -err->code;
 	if (virtio_rng_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
 		return -err->code;
-	if (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
-		return -err->code;
 	return 0;
 }
 
@@ -99,7 +101,6 @@ int devices_init(struct devices *d, const struct machine *m, const struct mem *m
 	const struct virtio_env env = {.mem = mem, .io = &d->io, .log_fd = m->log_fd};
 
 	d->n = 0;
-	d->vhost_fd = -1;
 	if (io_init(&d->io, err) < 0)
 		return -err->code;
 	if (add_all(d, &env, m, console_fd, agent_fd, err) < 0) {
@@ -111,11 +112,11 @@ int devices_init(struct devices *d, const struct machine *m, const struct mem *m
 
 void devices_done(struct devices *d)
 {
-	for (unsigned int i = 0; i < d->n; i++)
+	for (unsigned int i = 0; i < d->n; i++) {
 		virtio_device_free(d->slots[i].mmio.dev);
+		cleanup_close(&d->slots[i].vhost_fd);
+	}
 	d->n = 0;
-	cleanup_close(&d->vhost_fd);
-	d->vhost_fd = -1;
 	io_done(&d->io);
 }
 

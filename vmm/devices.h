@@ -39,13 +39,13 @@ struct device_slot {
 	struct virtio_mmio mmio;
 	gpa_t at; /* VIRTIO_MMIO_WINDOW bytes */
 	uint32_t line;
+	int vhost_fd; /* an interface's /dev/vhost-net, or -1 */
 };
 
 struct devices {
 	struct io io;
 	struct device_slot slots[DEVICES_MAX];
 	unsigned int n;
-	int vhost_fd; /* /dev/vhost-net; -1 where the host has none, or nobody needs it */
 };
 
 /*

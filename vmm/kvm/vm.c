@@ -117,6 +117,11 @@ void vm_done(struct vm *vm)
 	vm->fd = vm->kvm_fd = -1;
 }
 
+void vm_seal(struct vm *vm)
+{
+	close(steal_fd(&vm->kvm_fd));
+}
+
 int vm_add_memory(struct vm *vm, const struct mem *mem, struct error *err)
 {
 	for (unsigned int i = 0; i < mem->regions_n; i++) {

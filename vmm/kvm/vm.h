@@ -38,6 +38,8 @@ bool kvm_hardware(void);
 int vm_init(struct vm *vm, struct error *err);
 /* Also gives back what the kernel holds for the machine, once its vCPUs are closed. */
 void vm_done(struct vm *vm);
+/* Closes /dev/kvm itself: from here on there is this one machine, with the vCPUs it has. */
+void vm_seal(struct vm *vm);
 
 /* Makes all of `mem` the machine's RAM; mem outlives vm. */
 int vm_add_memory(struct vm *vm, const struct mem *mem, struct error *err);
