@@ -15,16 +15,25 @@
 #include "vmm/virtio/devices.h"
 
 const struct confine_call devices_vcpu_calls[] = {
-	{SCMP_SYS(write)},     /* the device's interrupt, a kick to ourselves */
-	{SCMP_SYS(epoll_ctl)}, /* what a device waits for changes with its state */
+	{SCMP_SYS(write)},	    /* the device's interrupt, a kick to ourselves */
+	{SCMP_SYS(epoll_ctl)},	    /* what a device waits for changes with its state */
+	{SCMP_SYS(io_uring_enter)}, /* a reset waits for the disk's requests in flight */
 };
 const size_t devices_vcpu_calls_n = ARRAY_SIZE(devices_vcpu_calls);
 
 /* What the I/O thread needs of the kernel. */
 static const struct confine_call io_calls[] = {
-	{SCMP_SYS(epoll_wait)}, {SCMP_SYS(epoll_pwait)}, /* the loop */
-	{SCMP_SYS(epoll_ctl)},				 /* what a device waits for */
-	{SCMP_SYS(read)},	{SCMP_SYS(write)},	 /* eventfds */
+	{SCMP_SYS(epoll_wait)},	    {SCMP_SYS(epoll_pwait)}, /* the loop */
+	{SCMP_SYS(epoll_ctl)},				     /* what a device waits for */
+	{SCMP_SYS(read)},	    {SCMP_SYS(write)},	     /* eventfds */
+	{SCMP_SYS(recvfrom)},	    {SCMP_SYS(recvmsg)},     /* console: from the monitor */
+	{SCMP_SYS(sendto)},	    {SCMP_SYS(sendmsg)},     /* and to it */
+	{SCMP_SYS(io_uring_enter)},			     /* disks */
+	{SCMP_SYS(preadv)},	    {SCMP_SYS(pwritev)},     /* disks, where there is no io_uring */
+	{SCMP_SYS(fdatasync)},				     /* the same */
+	{SCMP_SYS(fallocate)}, /* the same, and memory the balloon gives back */
+	{SCMP_SYS(readv)},	    {SCMP_SYS(writev)}, /* an interface's packets */
+	{SCMP_SYS(getrandom)},				/* entropy */
 };
 
 static int put(struct devices *d, struct virtio_device *dev, struct error *err)
