@@ -127,6 +127,10 @@ void virtio_device_broken(struct virtio_device *d, const char *why)
 	int n;
 
 	d->active = false;
+	/* Whatever is in flight ends unseen. */
+	for (unsigned int i = 0; i < d->queues_n; i++)
+		if (!d->queues[i].vq.broken)
+			d->queues[i].vq.broken = why;
 	if (told)
 		return;
 	d->faults++;

@@ -4,13 +4,6 @@
 
 #include "vmm/virtio/devices.h"
 
-int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config_host *c,
-		   struct virtio_device **ret, struct error *err)
-{
-	(void)env, (void)c, (void)ret;
-	return error_set(err, ENOTSUP, "no disks yet");
-}
-
 int virtio_net_new(const struct virtio_env *env, const struct virtio_net_config_host *c,
 		   struct virtio_device **ret, struct error *err)
 {

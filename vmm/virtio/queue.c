@@ -50,7 +50,6 @@ int vq_enable(struct vq *vq, bool event_idx, bool indirect)
 	vq->event_idx = event_idx;
 	vq->indirect = indirect;
 	vq->next_avail = vq->next_used = vq->published = vq->signalled = 0;
-	vq->signalled_valid = false;
 	vq->in_flight = 0;
 	vq->ready = true;
 	return 0;
@@ -219,19 +218,16 @@ static uint16_t *avail_event(const struct vq *vq)
 bool vq_wants_interrupt(struct vq *vq)
 {
 	uint16_t now = vq->published, before = vq->signalled;
-	bool valid = vq->signalled_valid;
 
-	if (!vq->ready || vq->broken || (valid && now == before))
+	if (!vq->ready || vq->broken || now == before)
 		return false;
 	/* Our used index is out before we look at what the driver wants; it does the reverse. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	vq->signalled = now;
-	vq->signalled_valid = true;
 	if (!vq->event_idx)
 		return !(__atomic_load_n(&vq->avail->flags, __ATOMIC_RELAXED) &
 			 VRING_AVAIL_F_NO_INTERRUPT);
-	return !valid ||
-	       vring_need_event(__atomic_load_n(used_event(vq), __ATOMIC_RELAXED), now, before);
+	return vring_need_event(__atomic_load_n(used_event(vq), __ATOMIC_RELAXED), now, before);
 }
 
 bool vq_kicks_on(struct vq *vq)

@@ -47,11 +47,10 @@ struct vq {
 	struct vring_used *used;
 	uint16_t next_avail; /* free running, as all indices here */
 	uint16_t next_used;
-	uint16_t published;   /* next_used as the guest sees it */
-	uint16_t signalled;   /* published when the guest was last asked about an interrupt */
-	bool signalled_valid; /* false: never since vq_enable() */
-	uint16_t in_flight;   /* popped and not pushed: never more than size */
-	const char *broken;   /* why, a literal; NULL: it is not */
+	uint16_t published; /* next_used as the guest sees it */
+	uint16_t signalled; /* published when the guest was last asked about an interrupt */
+	uint16_t in_flight; /* popped and not pushed: never more than size */
+	const char *broken; /* why, a literal; NULL: it is not */
 };
 
 /* One request: `readable_n` buffers to read from, then `writable_n` to write to. */
