@@ -73,22 +73,6 @@ static int make_channels(struct guest *g, struct error *err)
 		       : 0;
 }
 
-/* Interrupts and doorbells: from here on KVM carries them, past the monitor's user space. */
-static int wire_devices(struct guest *g, struct error *err)
-{
-	for (unsigned int i = 0; i < g->devices.n; i++) {
-		const struct device_slot *s = &g->devices.slots[i];
-
-		if (vm_add_irqfd(&g->vm, virtio_mmio_irq_fd(&s->mmio), s->line, err) < 0)
-			return -err->code;
-		for (unsigned int q = 0; q < virtio_mmio_queues(&s->mmio); q++)
-			if (vm_add_doorbell(&g->vm, virtio_mmio_kick_fd(&s->mmio, q),
-					    GPA(s->at.v + VIRTIO_MMIO_KICK_OFFSET), q, err) < 0)
-				return -err->code;
-	}
-	return 0;
-}
-
 static int load(struct guest *g, const struct machine *m, struct pvh_entry *ret, struct error *err)
 {
 	char cmdline[PVH_CMDLINE_MAX], devices[PVH_CMDLINE_MAX];
@@ -121,8 +105,8 @@ static int build(struct guest *g, const struct machine *m, struct error *err)
 	if (devices_init(&g->devices, m, &g->mem, g->console_device, g->agent_device, err) < 0)
 		return -err->code;
 	g->has_devices = true;
-	if (vm_add_memory(&g->vm, &g->mem, err) < 0 || wire_devices(g, err) < 0 ||
-	    load(g, m, &entry, err) < 0)
+	if (vm_add_memory(&g->vm, &g->mem, err) < 0 ||
+	    vm_add_devices(&g->vm, &g->devices, err) < 0 || load(g, m, &entry, err) < 0)
 		return -err->code;
 	g->ops = (struct vcpu_ops){.mmio = on_mmio,
 				   .calls = devices_vcpu_calls,

@@ -139,7 +139,8 @@ int vm_add_memory(struct vm *vm, const struct mem *mem, struct error *err)
 	return 0;
 }
 
-int vm_add_irqfd(struct vm *vm, int fd, uint32_t pin, struct error *err)
+/* A write to eventfd `fd` becomes an edge on the pin. */
+static int add_irqfd(struct vm *vm, int fd, uint32_t pin, struct error *err)
 {
 	/* The numbers of KVM's default routing are those of the I/O APIC's pins. */
 	struct kvm_irqfd irqfd = {.fd = (uint32_t)fd, .gsi = pin};
@@ -151,7 +152,7 @@ int vm_add_irqfd(struct vm *vm, int fd, uint32_t pin, struct error *err)
 	return 0;
 }
 
-int vm_add_doorbell(struct vm *vm, int fd, gpa_t at, uint32_t value, struct error *err)
+static int add_doorbell(struct vm *vm, int fd, gpa_t at, uint32_t value, struct error *err)
 {
 	struct kvm_ioeventfd bell = {
 		.datamatch = value,
@@ -163,5 +164,20 @@ int vm_add_doorbell(struct vm *vm, int fd, gpa_t at, uint32_t value, struct erro
 
 	if (ioctl(vm->fd, KVM_IOEVENTFD, &bell) < 0)
 		return error_errno(err, "KVM: connect a doorbell");
+	return 0;
+}
+
+int vm_add_devices(struct vm *vm, const struct devices *d, struct error *err)
+{
+	for (unsigned int i = 0; i < d->n; i++) {
+		const struct device_slot *s = &d->slots[i];
+		const gpa_t notify = GPA(s->at.v + VIRTIO_MMIO_KICK_OFFSET);
+
+		if (add_irqfd(vm, virtio_mmio_irq_fd(&s->mmio), s->line, err) < 0)
+			return -err->code;
+		for (unsigned int q = 0; q < virtio_mmio_queues(&s->mmio); q++)
+			if (add_doorbell(vm, virtio_mmio_kick_fd(&s->mmio, q), notify, q, err) < 0)
+				return -err->code;
+	}
 	return 0;
 }

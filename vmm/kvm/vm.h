@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "lib/error.h"
+#include "vmm/devices.h"
 #include "vmm/mem/mem.h"
 
 #define VM_PINS 24u /* of the I/O APIC: the lines there are */
@@ -44,10 +45,11 @@ void vm_seal(struct vm *vm);
 /* Makes all of `mem` the machine's RAM; mem outlives vm. */
 int vm_add_memory(struct vm *vm, const struct mem *mem, struct error *err);
 
-/* A write to eventfd `fd` becomes an edge on I/O APIC pin `pin` (< VM_PINS). */
-int vm_add_irqfd(struct vm *vm, int fd, uint32_t pin, struct error *err);
-/* A guest's write of 4 bytes of `value` at `at` becomes a write to eventfd `fd`, without an exit
- * to us. */
-int vm_add_doorbell(struct vm *vm, int fd, gpa_t at, uint32_t value, struct error *err);
+/*
+ * Connects the devices past the monitor's user space: a write to a device's interrupt eventfd is an
+ * edge on its I/O APIC pin (KVM_IRQFD), and a guest's write of 4 bytes of n to its QueueNotify is a
+ * write to the eventfd of queue n (KVM_IOEVENTFD).  Every other access to a device is an exit.
+ */
+int vm_add_devices(struct vm *vm, const struct devices *d, struct error *err);
 
 #endif

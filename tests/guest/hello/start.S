@@ -3,7 +3,7 @@
  * hello: the smallest guest.  Entered by PVH, it says one line and ends.  Runs on any KVM,
  * also on one without VT-x or SVM behind it.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/lib/outcome.h"
 
 	.section .note.pvh, "a", @note
 	.long 4, 4, 18		/* "Xen", XEN_ELFNOTE_PHYS32_ENTRY */
