@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -141,6 +142,18 @@ int mem_write(const struct mem *m, gpa_t gpa, const void *buf, size_t size)
 		return -EFAULT;
 	memcpy(at, buf, size);
 	return 0;
+}
+
+gpa_t mem_gpa(const struct mem *m, const void *at)
+{
+	for (unsigned int i = 0; i < m->regions_n; i++) {
+		const struct mem_region *r = &m->regions[i];
+		uint64_t offset = (uintptr_t)at - (uintptr_t)r->at;
+
+		if (offset < r->size)
+			return GPA(r->base.v + offset);
+	}
+	abort(); /* the pointer is not from here */
 }
 
 int mem_discard(const struct mem *m, gpa_t gpa, uint64_t size)

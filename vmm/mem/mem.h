@@ -67,6 +67,9 @@ void *mem_at(const struct mem *m, gpa_t gpa, uint64_t size);
 int mem_read(const struct mem *m, gpa_t gpa, void *buf, size_t size);
 int mem_write(const struct mem *m, gpa_t gpa, const void *buf, size_t size);
 
+/* The guest address of a pointer that mem_at() gave out (or one inside what it gave out). */
+gpa_t mem_gpa(const struct mem *m, const void *at);
+
 /*
  * Gives the pages that lie wholly in the range back to the host; they read as zero afterwards.
  * 0, -EFAULT (not inside one region) or -errno.
