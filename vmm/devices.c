@@ -18,10 +18,21 @@ const struct confine_call devices_vcpu_calls[] = {
 	{SCMP_SYS(write)},	    /* the device's interrupt, a kick to ourselves */
 	{SCMP_SYS(epoll_ctl)},	    /* what a device waits for changes with its state */
 	{SCMP_SYS(io_uring_enter)}, /* a reset waits for the disk's requests in flight */
+	/* An interface becomes active, or is reset: what the tap is to do, and vhost's rings. */
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, TUNSETOFFLOAD)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_FEATURES)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_MEM_TABLE)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_VRING_NUM)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_VRING_BASE)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_VRING_ADDR)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_VRING_KICK)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_VRING_CALL)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_VRING_ERR)},
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_NET_SET_BACKEND)},
 };
 const size_t devices_vcpu_calls_n = ARRAY_SIZE(devices_vcpu_calls);
 
-/* What the I/O thread needs of the kernel. */
+/* What the I/O thread needs of the kernel, besides that. */
 static const struct confine_call io_calls[] = {
 	{SCMP_SYS(epoll_wait)},	    {SCMP_SYS(epoll_pwait)}, /* the loop */
 	{SCMP_SYS(epoll_ctl)},				     /* what a device waits for */
@@ -134,7 +145,8 @@ void devices_done(struct devices *d)
 static int io_enter(void *arg, struct error *err)
 {
 	(void)arg;
-	return confine_calls(io_calls, ARRAY_SIZE(io_calls), NULL, 0, err);
+	return confine_calls(io_calls, ARRAY_SIZE(io_calls), devices_vcpu_calls,
+			     devices_vcpu_calls_n, err);
 }
 
 int devices_start(struct devices *d, struct error *err)

@@ -8,11 +8,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -131,14 +133,25 @@ static int start(struct run *r, struct error *err)
 	return vcpus_start(&r->vcpus, err);
 }
 
+static void say_where(const struct run *r)
+{
+	struct kvm_regs regs;
+
+	for (uint32_t i = 0; i < r->vcpus.n; i++)
+		if (ioctl(r->vcpus.cpu[i].fd, KVM_GET_REGS, &regs) == 0)
+			fprintf(stderr, "runner: CPU %u was at 0x%llx\n", i, regs.rip);
+}
+
 static int run(struct run *r)
 {
 	struct pollfd end = {.fd = r->vcpus.end_fd, .events = POLLIN};
 	int n = poll(&end, 1, r->o->seconds * 1000);
 
 	vcpus_stop(&r->vcpus);
-	if (n == 0)
+	if (n == 0) {
+		say_where(r);
 		return TIMEOUT;
+	}
 	if (r->vcpus.end.code)
 		fprintf(stderr, "runner: %s\n", r->vcpus.end.text);
 	return r->outcome >= 0 ? r->outcome : CRASH;

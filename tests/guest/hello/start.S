@@ -28,3 +28,5 @@ start:
 	jmp 3b
 
 text:	.asciz "hello from ring 0\n"
+
+	.section .note.GNU-stack, "", @progbits

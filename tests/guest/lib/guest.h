@@ -54,7 +54,8 @@ static inline void write32(uint64_t at, uint32_t value)
 #define CONSOLE DEVICE(0)
 #define DISK DEVICE(1)
 #define ENTROPY DEVICE(2)
-#define DEVICES 3u
+#define BALLOON DEVICE(3)
+#define DEVICES 4u
 
 /* Registers (virtio 1.2, 4.2.2). */
 enum {

@@ -75,3 +75,5 @@ pdpt:	.skip 4096
 pd:	.skip 4 * 4096
 	.skip 16384
 stack_end:
+
+	.section .note.GNU-stack, "", @progbits
