@@ -56,9 +56,8 @@ static int allow_calls(scmp_filter_ctx ctx, const struct confine_call *calls, si
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct confine_call *c = &calls[i];
-		int rc = c->arg ? seccomp_rule_add(
-					  ctx, SCMP_ACT_ALLOW, c->nr, 1,
-					  SCMP_CMP(c->arg - 1, SCMP_CMP_EQ, c->value))
+		int rc = c->arg ? seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->nr, 1,
+						   SCMP_CMP(c->arg - 1, SCMP_CMP_EQ, c->value))
 				: seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->nr, 0);
 
 		/* Two lists may name the same. */

@@ -106,7 +106,8 @@ static void add_cpus(struct table *t, uint32_t cpus)
 
 static void add_lines(struct table *t, uint8_t ioapic_id, uint32_t first, uint32_t pins)
 {
-	const struct irq extint = {.type = ENTRY_LINT, .kind = IRQ_EXTINT, .apic = ALL_APICS, .pin = 0};
+	const struct irq extint = {
+		.type = ENTRY_LINT, .kind = IRQ_EXTINT, .apic = ALL_APICS, .pin = 0};
 	const struct irq nmi = {.type = ENTRY_LINT, .kind = IRQ_NMI, .apic = ALL_APICS, .pin = 1};
 
 	for (uint32_t i = first; i < pins; i++) {

@@ -102,7 +102,8 @@ static uint32_t find_entry(const uint8_t *notes, size_t size)
 		if (name > rest || desc > rest - name)
 			return 0;
 		if (n.n_type == NOTE_PHYS32_ENTRY && n.n_namesz == sizeof(NOTE_NAME) &&
-		    memcmp(notes + at, NOTE_NAME, sizeof(NOTE_NAME)) == 0 && desc >= sizeof(entry)) {
+		    memcmp(notes + at, NOTE_NAME, sizeof(NOTE_NAME)) == 0 &&
+		    desc >= sizeof(entry)) {
 			memcpy(&entry, notes + at + name, sizeof(entry));
 			return entry;
 		}
@@ -119,35 +120,44 @@ static int read_headers(int fd, Elf64_Phdr *ret, unsigned int *ret_n, struct err
 		return -err->code;
 	if (memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 || e.e_ident[EI_CLASS] != ELFCLASS64 ||
 	    e.e_machine != EM_X86_64 || e.e_phentsize != sizeof(*ret) || e.e_phnum > PHDRS_MAX)
-		return error_set(err, ENOEXEC,
-				 "not an x86-64 ELF kernel (vmlinux, not bzImage, is what it takes)");
+		return error_set(
+			err, ENOEXEC,
+			"not an x86-64 ELF kernel (vmlinux, not bzImage, is what it takes)");
 	*ret_n = e.e_phnum;
 	return read_or_say(fd, ret, e.e_phnum * sizeof(*ret), e.e_phoff, err);
+}
+
+static int read_entry(int fd, const Elf64_Phdr *phdrs, unsigned int n, uint64_t *ret,
+		      struct error *err)
+{
+	uint8_t notes[NOTES_SIZE_MAX];
+
+	*ret = 0;
+	for (unsigned int i = 0; i < n && !*ret; i++) {
+		const Elf64_Phdr *p = &phdrs[i];
+
+		if (p->p_type != PT_NOTE || p->p_filesz > sizeof(notes))
+			continue;
+		if (read_or_say(fd, notes, p->p_filesz, p->p_offset, err) < 0)
+			return -err->code;
+		*ret = find_entry(notes, p->p_filesz);
+	}
+	return *ret ? 0 : error_set(err, ENOEXEC, "it has no PVH entry point (CONFIG_PVH)");
 }
 
 static int load_kernel(const struct mem *mem, int fd, uint64_t *ret_end, uint64_t *ret_entry,
 		       struct error *err)
 {
 	Elf64_Phdr phdrs[PHDRS_MAX];
-	uint8_t notes[NOTES_SIZE_MAX];
 	unsigned int n = 0;
 
-	*ret_end = *ret_entry = 0;
-	if (read_headers(fd, phdrs, &n, err) < 0)
+	*ret_end = 0;
+	if (read_headers(fd, phdrs, &n, err) < 0 || read_entry(fd, phdrs, n, ret_entry, err) < 0)
 		return -err->code;
-	for (unsigned int i = 0; i < n; i++) {
-		const Elf64_Phdr *p = &phdrs[i];
-
-		if (p->p_type == PT_LOAD && load_segment(mem, fd, p, ret_end, err) < 0)
+	for (unsigned int i = 0; i < n; i++)
+		if (phdrs[i].p_type == PT_LOAD &&
+		    load_segment(mem, fd, &phdrs[i], ret_end, err) < 0)
 			return -err->code;
-		if (p->p_type != PT_NOTE || p->p_filesz > sizeof(notes) || *ret_entry)
-			continue;
-		if (read_or_say(fd, notes, p->p_filesz, p->p_offset, err) < 0)
-			return -err->code;
-		*ret_entry = find_entry(notes, p->p_filesz);
-	}
-	if (!*ret_entry)
-		return error_set(err, ENOEXEC, "it has no PVH entry point (CONFIG_PVH)");
 	return 0;
 }
 
@@ -204,8 +214,9 @@ static uint32_t memory_map(const struct mem *mem, struct memmap_entry *e)
 	for (unsigned int i = 0; i < mem->regions_n; i++) {
 		uint64_t at = mem->regions[i].base.v, skip = at ? 0 : BOOT_HIGH_START;
 
-		e[n++] = (struct memmap_entry){
-			.at = at + skip, .size = mem->regions[i].size - skip, .type = MEMMAP_RAM};
+		e[n++] = (struct memmap_entry){.at = at + skip,
+					       .size = mem->regions[i].size - skip,
+					       .type = MEMMAP_RAM};
 	}
 	return n;
 }

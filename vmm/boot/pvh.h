@@ -22,9 +22,9 @@
 #include "lib/error.h"
 #include "vmm/mem/mem.h"
 
-#define BOOT_LOW_END 0x9f000u	    /* RAM starts at 0 and ends here ... */
-#define BOOT_HIGH_START 0x100000u   /* ... to go on here */
-#define PVH_CMDLINE_MAX 2048u	    /* with the NUL: what the kernel takes (COMMAND_LINE_SIZE) */
+#define BOOT_LOW_END 0x9f000u	  /* RAM starts at 0 and ends here ... */
+#define BOOT_HIGH_START 0x100000u /* ... to go on here */
+#define PVH_CMDLINE_MAX 2048u	  /* with the NUL: what the kernel takes (COMMAND_LINE_SIZE) */
 
 struct pvh_entry {
 	uint64_t rip;	  /* physical; below 4 GiB */

@@ -32,8 +32,8 @@
 
 int cpuid_get(int kvm_fd, struct kvm_cpuid2 **ret, struct error *err)
 {
-	struct kvm_cpuid2 *c =
-		calloc(1, sizeof(*c) + ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2));
+	struct kvm_cpuid2 *c = calloc(1,
+				      sizeof(*c) + ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2));
 
 	if (!c)
 		return error_set(err, ENOMEM, "out of memory");
@@ -150,7 +150,7 @@ static void adjust(struct kvm_cpuid_entry2 *e, uint32_t cpus)
 		else if (e->index == 1)
 			e->eax &= ~EAX1_AMX_FP16;
 		break;
-	case 0xa: /* performance counters: a channel from the host, and for nobody here */
+	case 0xa:  /* performance counters: a channel from the host, and for nobody here */
 	case 0x12: /* enclaves */
 	case 0x14: /* processor trace */
 	case 0x1d: /* tiles */

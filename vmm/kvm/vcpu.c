@@ -50,8 +50,9 @@ static int enter_pvh(int fd, const struct pvh_entry *entry)
 {
 	struct kvm_segment data = {
 		.limit = ~0u, .selector = 0x18, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1};
-	struct kvm_regs regs = {
-		.rip = entry->rip, .rbx = entry->start_info.v, .rflags = RFLAGS_RESERVED};
+	struct kvm_regs regs = {.rip = entry->rip,
+				.rbx = entry->start_info.v,
+				.rflags = RFLAGS_RESERVED};
 	struct kvm_sregs s;
 
 	if (ioctl(fd, KVM_GET_SREGS, &s) < 0)
@@ -256,7 +257,8 @@ static void *vcpu_main(void *arg)
 
 	snprintf(name, sizeof(name), "vcpu%u", c->id);
 	prctl(PR_SET_NAME, name);
-	if (confine_calls(calls, ARRAY_SIZE(calls), c->all->ops->calls, c->all->ops->calls_n, &err) < 0) {
+	if (confine_calls(calls, ARRAY_SIZE(calls), c->all->ops->calls, c->all->ops->calls_n,
+			  &err) < 0) {
 		vcpus_end(c->all, &err);
 		return NULL;
 	}
