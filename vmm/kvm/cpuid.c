@@ -9,8 +9,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define ENTRIES_MAX 256u
-
 /* Leaf 1 */
 #define ECX_VMX (1u << 5)
 #define ECX_TSC_DEADLINE (1u << 24)
@@ -32,12 +30,12 @@
 
 int cpuid_get(int kvm_fd, struct kvm_cpuid2 **ret, struct error *err)
 {
-	struct kvm_cpuid2 *c = calloc(1,
-				      sizeof(*c) + ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2));
+	struct kvm_cpuid2 *c =
+		calloc(1, sizeof(*c) + CPUID_ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2));
 
 	if (!c)
 		return error_set(err, ENOMEM, "out of memory");
-	c->nent = ENTRIES_MAX;
+	c->nent = CPUID_ENTRIES_MAX;
 	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, c) < 0) {
 		error_errno(err, "KVM: ask for CPUID");
 		free(c);
@@ -193,7 +191,7 @@ static void complete_topology(struct kvm_cpuid2 *c)
 {
 	struct kvm_cpuid_entry2 *first = find(c, 0xb, 0);
 
-	if (!first || find(c, 0xb, 1) || c->nent >= ENTRIES_MAX)
+	if (!first || find(c, 0xb, 1) || c->nent >= CPUID_ENTRIES_MAX)
 		return;
 	first->flags |= KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 	c->entries[c->nent] = *first;

@@ -13,6 +13,8 @@
 
 #include "lib/error.h"
 
+#define CPUID_ENTRIES_MAX 256u /* what a kvm_cpuid2 of ours has room for */
+
 struct kvm_cpuid2;
 
 /* What this host's KVM supports; free() it. */
