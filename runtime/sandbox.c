@@ -352,6 +352,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.cmdline = c->settings.kernel_cmdline,
 		.vcpus = c->settings.vcpus,
 		.memory = c->settings.memory,
+		.hugepages = c->settings.hugepages != 0,
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,

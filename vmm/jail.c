@@ -9,6 +9,7 @@
 #include <linux/mount.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -30,9 +31,21 @@ static const uint64_t file_caps = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE |
 				  1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER |
 				  1ull << CAP_FSETID;
 
-uid_t jail_uid(pid_t pid)
+int jail_uid(uid_t *ret, struct error *err)
 {
-	return 0x70000000u + (uid_t)pid;
+	char pid[32];
+	ssize_t n = readlink("/proc/self", pid, sizeof(pid) - 1);
+	char *end;
+	long number;
+
+	if (n <= 0)
+		return error_errno(err, "read '/proc/self'");
+	pid[n] = 0;
+	number = strtol(pid, &end, 10);
+	if (*end || number <= 0 || number > 1l << 22) /* PID_MAX_LIMIT */
+		return error_set(err, EIO, "'/proc/self' is '%s'", pid);
+	*ret = 0x70000000u + (uid_t)number;
+	return 0;
 }
 
 static int attach(const char *host, const char *where, unsigned long flags, uint64_t attrs,

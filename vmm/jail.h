@@ -35,9 +35,12 @@ struct jail {
 	bool file_capabilities; /* keep what a file server needs to act as any owner */
 };
 
-/* Ids 0x70000000.. belong to no one on a Debian system (systemd's UIDS-GIDS table leaves them
- * unused); one per pid is unique among living processes. */
-uid_t jail_uid(pid_t pid);
+/*
+ * An id for the calling process.  0x70000000.. belong to no one on a Debian system (systemd's
+ * UIDS-GIDS table leaves them unused); one per pid is unique among living processes.  The pid is
+ * the one that /proc shows, since in a pid namespace of its own a process does not know it.
+ */
+int jail_uid(uid_t *ret, struct error *err);
 
 /*
  * Enters the jail: for a process that is single-threaded, root, and already in a mount namespace

@@ -332,19 +332,6 @@ static void cleanup_guest(struct guest **g)
 	emu_done(*g);
 }
 
-static int channel(int *ret_ours, int *ret_theirs, struct error *err)
-{
-	int sv[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-		return error_errno(err, "socketpair");
-	*ret_ours = sv[0];
-	*ret_theirs = sv[1];
-	if (fcntl(sv[0], F_SETFL, O_NONBLOCK) < 0)
-		return error_errno(err, "set a socket non-blocking");
-	return 0;
-}
-
 /* The disks as QEMU gets them; made before its mount namespace, which can clone no mount of ours.
  * The caller closes ret[i].fd where it differs from m's. */
 static int view_disks(const struct machine *m, struct machine_disk *ret, struct error *err)
@@ -364,11 +351,22 @@ static void close_views(const struct machine *m, struct machine_disk *views)
 			close(views[i].fd);
 }
 
+/* What is QEMU's now; but a read-only disk's descriptor holds the lock that says that the image is
+ * in use. */
+static void close_handed_over(const struct machine *m)
+{
+	for (uint32_t i = 0; i < m->disks_n; i++)
+		if (!m->disks[i].readonly)
+			close(m->disks[i].fd);
+	for (uint32_t i = 0; i < m->nics_n; i++)
+		close(m->nics[i].tap_fd);
+}
+
 static int emu_start(const struct machine *m, struct guest **ret, struct error *err)
 {
 	_cleanup_(cleanup_guest) struct guest *g = calloc(1, sizeof(*g));
 	_cleanup_close_ int agent = -1, console = -1, stderr_fd = -1, error_rd = -1, error_wr = -1;
-	struct child c = {.m = *m, .uid = jail_uid(getpid())};
+	struct child c = {.m = *m};
 	struct machine_disk views[DISKS_MAX] = {0};
 	struct error child_err;
 	int sv[2];
@@ -376,8 +374,11 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 	if (!g)
 		return error_set(err, ENOMEM, "out of memory");
 	g->pidfd = g->agent_fd = g->console_fd = g->stderr_fd = -1;
-	if (channel(&g->agent_fd, &agent, err) < 0 || channel(&g->console_fd, &console, err) < 0 ||
-	    channel(&g->stderr_fd, &stderr_fd, err) < 0)
+	if (jail_uid(&c.uid, err) < 0)
+		return -err->code;
+	if (engine_channel(&g->agent_fd, &agent, err) < 0 ||
+	    engine_channel(&g->console_fd, &console, err) < 0 ||
+	    engine_channel(&g->stderr_fd, &stderr_fd, err) < 0)
 		return -err->code;
 	if (pipe2(sv, O_CLOEXEC) < 0)
 		return error_errno(err, "pipe");
@@ -404,8 +405,16 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 		*err = child_err;
 		return error_wrap(err, "engine emu");
 	}
+	close_handed_over(m);
 	timeline_mark("engine");
 	*ret = steal_ptr(&g);
+	return 0;
+}
+
+/* QEMU runs since it was started: what it is confined by, it brought on itself. */
+static int emu_launch(struct guest *g, struct error *err)
+{
+	(void)g, (void)err;
 	return 0;
 }
 
@@ -472,6 +481,7 @@ const struct engine_ops engine_emu = {
 	.summary = "software emulation (QEMU TCG): runs anywhere, slowly",
 	.probe = emu_probe,
 	.start = emu_start,
+	.launch = emu_launch,
 	.agent_fd = emu_agent_fd,
 	.console_fd = emu_console_fd,
 	.exit_fd = emu_exit_fd,
