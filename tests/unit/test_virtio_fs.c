@@ -92,8 +92,9 @@ static void close_share(struct share *s)
 	static const char *const files[] = {"rw/hello", "rw/new", "ro/hello"};
 	static const char *const dirs[] = {"rw", "ro", "jail", ""};
 
-	fileserver_done(&s->server);
+	fileserver_kill(&s->server);
 	guest_close(&s->g);
+	fileserver_done(&s->server);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		unlink(in_dir(s, files[i]));
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)

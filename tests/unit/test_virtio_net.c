@@ -444,32 +444,36 @@ static void send_udp(struct nic *c, const uint8_t *host_mac)
 {
 	uint8_t *p = guest_at(&c->g, c->tx, 100);
 	struct virtio_net_hdr_mrg_rxbuf *head = (struct virtio_net_hdr_mrg_rxbuf *)p;
-	struct iphdr *ip = (struct iphdr *)(p + HEAD + 14);
-	struct udphdr *udp = (struct udphdr *)(ip + 1);
+	struct {
+		struct iphdr ip;
+		struct udphdr udp;
+		char text[4];
+	} q = {
+		.ip = {.version = 4,
+		       .ihl = 5,
+		       .tot_len = htons(sizeof(q)),
+		       .ttl = 64,
+		       .protocol = IPPROTO_UDP},
+		.udp = {.source = htons(9), .dest = htons(7), .len = htons(sizeof(q.udp) + 4)},
+		.text = {'p', 'i', 'n', 'g'},
+	};
 
 	memset(p, 0, 100);
 	head->hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	head->hdr.csum_start = 14 + sizeof(*ip);
+	head->hdr.csum_start = 14 + sizeof(q.ip);
 	head->hdr.csum_offset = offsetof(struct udphdr, check);
 	put_ethernet(p + HEAD, host_mac, ETHERTYPE_IP);
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->tot_len = htons(sizeof(*ip) + sizeof(*udp) + 4);
-	ip->ttl = 64;
-	ip->protocol = IPPROTO_UDP;
-	inet_pton(AF_INET, "10.9.0.2", &ip->saddr);
-	inet_pton(AF_INET, "10.9.0.1", &ip->daddr);
-	ip->check = (uint16_t)~sum16(ip, sizeof(*ip));
-	udp->source = htons(9);
-	udp->dest = htons(7);
-	udp->len = htons(sizeof(*udp) + 4);
-	memcpy(udp + 1, "ping", 4);
+	inet_pton(AF_INET, "10.9.0.2", &q.ip.saddr);
+	inet_pton(AF_INET, "10.9.0.1", &q.ip.daddr);
+	q.ip.check = (uint16_t)~sum16(&q.ip, sizeof(q.ip));
 	/* of the pseudo header only: the rest is the host's */
-	udp->check = (uint16_t)sum16((uint16_t[]){(uint16_t)ip->saddr, (uint16_t)(ip->saddr >> 16),
-						  (uint16_t)ip->daddr, (uint16_t)(ip->daddr >> 16),
-						  htons(IPPROTO_UDP), udp->len},
-				     12);
-	drv_do(&c->g, TX, &(struct drv_buf){c->tx, HEAD + 14 + 20 + 8 + 4, false}, 1);
+	q.udp.check =
+		(uint16_t)sum16((uint16_t[]){(uint16_t)q.ip.saddr, (uint16_t)(q.ip.saddr >> 16),
+					     (uint16_t)q.ip.daddr, (uint16_t)(q.ip.daddr >> 16),
+					     htons(IPPROTO_UDP), q.udp.len},
+				12);
+	memcpy(p + HEAD + 14, &q, sizeof(q));
+	drv_do(&c->g, TX, &(struct drv_buf){c->tx, (uint32_t)(HEAD + 14 + sizeof(q)), false}, 1);
 }
 
 static void test_tap(void **state)
