@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "guest/init/cgroup.h"
@@ -17,6 +18,9 @@
 #include "guest/init/process.h"
 #include "lib/cleanup.h"
 
+#ifndef PIDFD_GET_MNT_NAMESPACE /* linux/pidfd.h of 6.11; close-on-exec */
+#define PIDFD_GET_MNT_NAMESPACE _IO(0xFF, 3)
+#endif
 #define CONTAINERS_MAX 256
 #define ID_MAX 255
 #define UNSHARABLE (CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNET)
@@ -110,10 +114,7 @@ static void container_free(struct container *c)
  */
 void container_first_ready(struct container *c)
 {
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", c->first->pid);
-	c->mounts = open(path, O_RDONLY | O_CLOEXEC);
+	c->mounts = ioctl(c->first->pidfd, PIDFD_GET_MNT_NAMESPACE, 0);
 }
 
 bool container_check_oom(struct container *c)

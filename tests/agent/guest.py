@@ -66,8 +66,9 @@ class Session:
         self.send(w.DATA, b"", stream)
 
     def give(self, stream, n):
+        """Goes out with the next step: a step from here would recurse with every frame."""
         self.unconsumed[stream] -= n
-        self.send(w.CREDIT, w.u32(n), stream)
+        self.guest.outgoing += w.frame(w.CREDIT, self.number, w.u32(n), stream)
 
     def wait(self, timeout=TIMEOUT):
         self.guest.pump(lambda: self.exited, timeout, "the exit")
