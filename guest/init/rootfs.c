@@ -95,6 +95,19 @@ static int make_upper_dirs(struct error *err)
 	return 0;
 }
 
+/* The image is a disk, or a file that the host shares. */
+static int mount_lower(const struct spec_rootfs *r, struct error *err)
+{
+	char path[64];
+
+	if (r->lower_serial)
+		return mount_disk(r->lower_serial, AGENT_LOWER, "erofs", MS_RDONLY, err);
+	snprintf(path, sizeof(path), AGENT_SHARES "/%d", r->lower_share);
+	if (mount(path, AGENT_LOWER, "erofs", MS_RDONLY, NULL) < 0)
+		return error_errno(err, "mount the image that is share %d", r->lower_share);
+	return 0;
+}
+
 int rootfs_mount(const struct spec_rootfs *r, struct error *err)
 {
 	/* What is on the scratch disk dies with the container: no sync has to reach it. */
@@ -104,8 +117,7 @@ int rootfs_mount(const struct spec_rootfs *r, struct error *err)
 						  "/upper,workdir=" AGENT_UPPER "/work";
 	int fd;
 
-	if (mount_disk(r->lower_serial, AGENT_LOWER, "erofs", MS_RDONLY, err) < 0 ||
-	    mount_upper(r, err) < 0 || make_upper_dirs(err) < 0)
+	if (mount_lower(r, err) < 0 || mount_upper(r, err) < 0 || make_upper_dirs(err) < 0)
 		return -err->code;
 	if (mount("overlay", AGENT_ROOT, "overlay", 0, options) < 0)
 		return error_errno(err, "mount overlay");

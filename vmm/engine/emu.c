@@ -38,10 +38,9 @@
  * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
  * earlyprintk=ttyS0,keep  the console is the UART's data port and nothing else: a line device, its
  *             interrupt and its buffers would all cost a start time, and a panic prints without
- * 8250.nr_uarts=0  so no driver is to look for the UART
  */
 #define KERNEL_CMDLINE                                                                             \
-	"quiet earlyprintk=ttyS0,keep reboot=t panic=-1 tsc=reliable no_timer_check 8250.nr_uarts=0 "        \
+	"quiet earlyprintk=ttyS0,keep reboot=t panic=-1 tsc=reliable no_timer_check "              \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
 
 struct guest {
@@ -136,10 +135,11 @@ static void add_devices(struct argv *a, const struct machine *m)
 			    "driver=file,node-name=disk%u,filename=/dev/fdset/%u,"
 			    "read-only=%s,locking=off%s",
 			    i, i, d->readonly ? "on" : "off", d->readonly ? "" : ",discard=unmap");
-		/* The guest reads ahead twice the optimal size: a program's first pages come in a few
-		 * large reads instead of many small ones. */
-		arg(a, "-device"), arg(a, "virtio-blk-device,drive=disk%u,serial=%s,opt_io_size=524288",
-				       i, d->serial);
+		/* The guest reads ahead twice the optimal size: a program's first pages come in a
+		 * few large reads instead of many small ones. */
+		arg(a, "-device"),
+			arg(a, "virtio-blk-device,drive=disk%u,serial=%s,opt_io_size=524288", i,
+			    d->serial);
 	}
 	for (uint32_t i = 0; i < m->nics_n; i++) {
 		const struct machine_nic *n = &m->nics[i];
@@ -151,7 +151,7 @@ static void add_devices(struct argv *a, const struct machine *m)
 				       i, n->mtu, n->mac[0], n->mac[1], n->mac[2], n->mac[3],
 				       n->mac[4], n->mac[5]);
 	}
-	if (m->shares_n) {
+	if (m->serve_shares) {
 		arg(a, "-fsdev"), arg(a, "local,id=shares,path=/shares,security_model=passthrough,"
 					 "multidevs=remap");
 		arg(a, "-device"),
@@ -198,7 +198,7 @@ static void limit_files(const struct machine *m)
 	struct rlimit limit = {0, 0};
 	struct stat st;
 
-	if (m->shares_n)
+	if (m->serve_shares)
 		return;
 	for (uint32_t i = 0; i < m->disks_n; i++)
 		if (!m->disks[i].readonly && fstat(m->disks[i].fd, &st) == 0 &&
@@ -248,8 +248,8 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 		.shares_n = c->m.shares_n,
 		.uid = c->uid,
 		/* QEMU's 9p server changes modes through /proc/self/fd, to follow no link. */
-		.proc = c->m.shares_n > 0,
-		.file_capabilities = c->m.shares_n > 0,
+		.proc = c->m.serve_shares,
+		.file_capabilities = c->m.serve_shares,
 	};
 	const struct rlimit no_core = {0, 0};
 	struct pollfd reader = {.fd = c->error_fd};
