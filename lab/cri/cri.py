@@ -20,7 +20,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 SOCKET = "/run/containerd/containerd.sock"
 DEFINITION = "/usr/share/cri/api.desc"
-PROTOCOLS = {"tcp": 0, "udp": 1}
+TCP = 0
+# As the kubelet asks for it: network and IPC are the pod's, processes are the container's.
+NAMESPACES = {"security_context": {"namespace_options": {"network": 0, "ipc": 0, "pid": 1}}}
 
 
 class CriError(Exception):
@@ -68,10 +70,10 @@ class Pod:
             "metadata": {"name": name, "namespace": "lab", "uid": f"{name}-{os.getpid()}",
                          "attempt": 0},
             "hostname": name, "log_directory": str(self.logs), "annotations": annotations or {},
-            "port_mappings": [{"protocol": PROTOCOLS["tcp"], "container_port": inside,
+            "port_mappings": [{"protocol": TCP, "container_port": inside,
                                "host_port": outside}
                               for outside, inside in (ports or {}).items()],
-            "linux": {"cgroup_parent": f"lab-{name.replace('-', '_')}.slice"},
+            "linux": {"cgroup_parent": f"lab-{name.replace('-', '_')}.slice", **NAMESPACES},
         }
         self.id = cri("RunPodSandbox", config=self.config, runtime_handler=runtime).pod_sandbox_id
 
@@ -88,7 +90,7 @@ class Pod:
             "metadata": {"name": name, "attempt": len(self.containers)},
             "image": {"image": image}, "command": list(command), "mounts": list(mounts),
             "envs": [{"key": k, "value": v} for k, v in (env or {}).items()],
-            "annotations": annotations or {}, "log_path": f"{name}.log", "linux": {},
+            "annotations": annotations or {}, "log_path": f"{name}.log", "linux": NAMESPACES,
         }).container_id
         self.containers[cid] = name
         return cid
