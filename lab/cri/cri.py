@@ -45,16 +45,16 @@ class Cri:
             for method in pool.FindServiceByName(service).methods:
                 self.methods[method.name] = method
 
-    def __call__(self, name, timeout=120, **fields):
-        method = self.methods[name]
+    def __call__(self, method_name, rpc_seconds=120, **fields):
+        method = self.methods[method_name]
         request = self.messages.GetPrototype(method.input_type)
         answer = self.messages.GetPrototype(method.output_type)
-        call = self.channel.unary_unary(f"/{method.containing_service.full_name}/{name}",
+        call = self.channel.unary_unary(f"/{method.containing_service.full_name}/{method_name}",
                                         request.SerializeToString, answer.FromString)
         try:
-            return call(request(**fields), timeout=timeout)
+            return call(request(**fields), timeout=rpc_seconds)
         except grpc.RpcError as e:
-            raise CriError(f"{name}: {e.details()}") from None
+            raise CriError(f"{method_name}: {e.details()}") from None
 
     def close(self):
         self.channel.close()
