@@ -100,7 +100,9 @@ def initrd_make(image, host):
         if unit:
             kind = "system-generators" if unit.endswith("-generator") else "system"
             archive.link(f"overlay/etc/systemd/{kind}/{unit}", "/dev/null")
-    # Without one, every boot is a first boot.
+    # Without a machine-id, every boot is a first boot.
     machine_id = hashlib.md5(host.name.encode()).hexdigest()
-    archive.file("overlay/etc/machine-id", f"{machine_id}\n".encode())
+    for name, text in (("machine-id", machine_id), ("hostname", host.name),
+                       ("hosts", f"127.0.0.1 localhost {host.name}\n::1 localhost")):
+        archive.file(f"overlay/etc/{name}", f"{text}\n".encode())
     return archive.bytes()

@@ -64,7 +64,7 @@ def machine_command(host, image, shares, icount=False):
     root = image / "root"
     kind, accel = accelerator(icount)
     iommu = host.iommu != "none"
-    append = [APPEND, f"systemd.hostname={host.name}", host.append]
+    append = [APPEND, host.append]
     if iommu:
         append.append("intel_iommu=on" if host.iommu == "intel" else "amd_iommu=on")
     if host.hugepages:
