@@ -14,51 +14,9 @@
 
 static const struct option options[] = {{.name = NULL}};
 
-/* A word of the first "flags" line of /proc/cpuinfo. */
-static bool cpu_has(const char *flag)
-{
-	_cleanup_fclose_ FILE *f = fopen("/proc/cpuinfo", "re");
-	char line[8192], *rest = NULL;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (strncmp(line, "flags", 5) != 0)
-			continue;
-		for (char *w = strtok_r(line, " \t:\n", &rest); w;
-		     w = strtok_r(NULL, " \t:\n", &rest))
-			if (strcmp(w, flag) == 0)
-				return true;
-		return false;
-	}
-	return false;
-}
-
 static void say(bool good, const char *what, const char *text)
 {
 	printf("%-4s %-12s %s\n", good ? "ok" : "no", what, text);
-}
-
-/*
- * /dev/kvm alone says little: some clouds offer one that runs simple code, without VT-x or SVM
- * behind it, and an ordinary kernel does not boot on it.
- */
-static void kvm(void)
-{
-	bool hardware = cpu_has("vmx") || cpu_has("svm"), device = access("/dev/kvm", F_OK) == 0;
-
-	if (device && !hardware)
-		say(false, "kvm",
-		    "/dev/kvm is there, but the CPU shows neither vmx nor svm: "
-		    "guest kernels do not boot on such a KVM");
-	else if (!hardware)
-		say(false, "kvm",
-		    "the CPU shows neither vmx nor svm (in a virtual machine: nested "
-		    "virtualization is off)");
-	else if (!device)
-		say(false, "kvm",
-		    "the CPU could, but /dev/kvm is missing: load kvm_intel or "
-		    "kvm_amd");
-	else
-		say(false, "kvm", "this machine could run it; this build has no kvm engine yet");
 }
 
 static void file(const char *what, const char *path, const char *hint, bool *ok)
@@ -100,7 +58,6 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 		say(good, engines[i]->name, good ? engines[i]->summary : why.text);
 		any |= good;
 	}
-	kvm();
 	say(false, "cki", "this build has no cki engine yet");
 	printf("Needs:\n");
 	file("kernel", s.kernel, "build it with `make kernel`", &ok);

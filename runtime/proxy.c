@@ -443,8 +443,10 @@ static int leave_files(struct error *err)
 static void confine(struct session *s)
 {
 	struct error err = {0};
+	uid_t uid;
 
-	if (leave_files(&err) < 0 || jail_drop(jail_uid(getpid()), false, &err) < 0 ||
+	if (jail_uid(&uid, &err) < 0 || leave_files(&err) < 0 ||
+	    jail_drop(uid, JAIL_NO_CAPS, &err) < 0 ||
 	    confine_syscalls(allowed, ARRAY_SIZE(allowed), &err) < 0) {
 		report(s, &err);
 		_exit(255);

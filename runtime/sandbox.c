@@ -388,6 +388,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.cmdline = c->settings.kernel_cmdline,
 		.vcpus = c->settings.vcpus,
 		.memory = c->settings.memory,
+		.hugepages = c->settings.hugepages != 0,
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,
@@ -401,8 +402,6 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.sandbox =
 			{
 				.hostname = c->config.container.hostname,
-				.has_shares = c->config.shares_n > 0 ||
-					      c->config.pod == POD_SANDBOX,
 				.nics = c->network.nics,
 				.nics_n = c->network.n,
 			},

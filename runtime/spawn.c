@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -38,9 +40,17 @@ static int make_pipes(struct spawned *s, struct pipes *p, struct error *err)
 	return 0;
 }
 
-static int do_fork(struct spawned *s, struct pipes *p, struct error *err)
+/* fork(2) into new namespaces. */
+static pid_t fork_into(uint64_t namespaces)
 {
-	s->pid = fork();
+	struct clone_args args = {.flags = namespaces, .exit_signal = SIGCHLD};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static int do_fork(struct spawned *s, struct pipes *p, uint64_t namespaces, struct error *err)
+{
+	s->pid = namespaces ? fork_into(namespaces) : fork();
 	if (s->pid == 0) {
 		close(s->gate_fd);
 		close(s->status_fd);
@@ -174,7 +184,7 @@ int spawn_proxy(const struct spawn_proxy *o, struct spawned *ret, struct error *
 
 	if (make_pipes(ret, &pipes, err) < 0)
 		return -err->code;
-	rc = do_fork(ret, &pipes, err);
+	rc = do_fork(ret, &pipes, 0, err);
 	if (rc == 0)
 		proxy_child(o, &pipes);
 	if (rc < 0)
@@ -261,6 +271,9 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj, struct spawned *ret,
 		  struct error *err)
 {
+	/* The first process of a pid namespace cannot stop itself, which is what a test may have
+	 * asked it to do (lib/timeline.h). */
+	const uint64_t namespaces = getenv("CAISSON_STOP_AT") ? 0 : CLONE_NEWPID;
 	struct pipes pipes;
 	int rc;
 
@@ -268,7 +281,7 @@ int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj, 
 		return error_errno(err, "the machine monitor '%s'", path);
 	if (make_pipes(ret, &pipes, err) < 0)
 		return -err->code;
-	rc = do_fork(ret, &pipes, err);
+	rc = do_fork(ret, &pipes, namespaces, err);
 	if (rc == 0)
 		monitor_child(path, *m, &pipes, oom_score_adj);
 	return rc < 0 ? rc : 0;

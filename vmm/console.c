@@ -18,6 +18,18 @@ int console_read(struct console *c)
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ? -1 : 0;
 }
 
+void console_read_all(struct console *c)
+{
+	size_t before;
+
+	/* What is in a socket is bounded, and nobody fills it any more; better safe. */
+	for (int i = 0; i < 64; i++) {
+		before = c->written;
+		if (c->fd < 0 || console_read(c) < 0 || c->written == before)
+			return;
+	}
+}
+
 /* The ring in order; `flat` has room for CONSOLE_SIZE + 1. */
 static void flatten(const struct console *c, char *flat)
 {

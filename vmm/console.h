@@ -19,6 +19,9 @@ struct console {
 /* Reads what is there; 0, or -1 at the end of file. */
 int console_read(struct console *c);
 
+/* The same for all there is, of a guest that has ended. */
+void console_read_all(struct console *c);
+
 /* The line that tells most of a dead guest (a panic's, else the last one), printable, cut to size;
  * empty when there is none. */
 void console_reason(const struct console *c, char *buf, size_t size);

@@ -10,6 +10,7 @@ void machine_codec(struct msg *m, struct machine *x)
 	msg_str(m, &x->cmdline);
 	msg_u32(m, &x->vcpus);
 	msg_u64(m, &x->memory);
+	msg_bool(m, &x->hugepages);
 	msg_list(m, &x->disks, &x->disks_n, sizeof(*x->disks));
 	for (uint32_t i = 0; i < x->disks_n; i++) {
 		msg_str(m, &x->disks[i].serial);

@@ -37,6 +37,7 @@ struct machine {
 	char *cmdline; /* added to the engine's own kernel command line */
 	uint32_t vcpus;
 	uint64_t memory; /* bytes */
+	bool hugepages;	 /* back it with 2 MiB pages of hugetlbfs (engine kvm) */
 	struct machine_disk *disks;
 	uint32_t disks_n;
 	struct machine_nic *nics;

@@ -84,15 +84,18 @@ static const int allowed[] = {
 	SCMP_SYS(wait4),      SCMP_SYS(pidfd_send_signal), /* the guest's process */
 };
 
-/* After the guest is on its way, the monitor needs nothing of the host any more. */
+/* Once the guest is made, the monitor needs nothing of the host any more. */
 static int confine(struct vmm *v, struct error *err)
 {
-	const struct jail jail = {.dir = v->machine.jail_dir, .uid = jail_uid(getpid())};
+	struct jail jail = {.dir = v->machine.jail_dir};
 
-	if (unshare(CLONE_NEWNS) < 0)
-		return error_errno(err, "unshare mounts");
-	if (jail_enter(&jail, err) < 0)
+	if (jail_uid(&jail.uid, err) < 0)
 		return -err->code;
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+		return error_errno(err, "make namespaces");
+	if (jail_enter(&jail, err) < 0 || v->engine->launch(v->guest, err) < 0)
+		return -err->code;
+	timeline_mark("launch");
 	return confine_syscalls(allowed, ARRAY_SIZE(allowed), err);
 }
 
@@ -112,17 +115,12 @@ static int vmm_start(struct vmm *v, struct error *err)
 	v->engine = engine_choose(v->machine.engine, err);
 	if (!v->engine)
 		return -err->code;
+	if (v->machine.serve_shares)
+		v->machine.sandbox.shares = v->engine->shares;
 	if (v->engine->start(&v->machine, &v->guest, err) < 0)
 		return -err->code;
 	v->boot_deadline_ns = monotonic_ns() + v->machine.boot_timeout_ms * 1000000ull;
 	v->console.fd = v->engine->console_fd(v->guest);
-	/* They are QEMU's now; but a read-only disk's descriptor holds the lock that says that the
-	 * image is in use. */
-	for (uint32_t i = 0; i < v->machine.disks_n; i++)
-		if (!v->machine.disks[i].readonly)
-			close(v->machine.disks[i].fd);
-	for (uint32_t i = 0; i < v->machine.nics_n; i++)
-		close(v->machine.nics[i].tap_fd);
 	if (add_event(v, v->signal_fd, EVENT_SIGNAL, err) < 0 ||
 	    add_event(v, v->engine->exit_fd(v->guest), EVENT_EXIT, err) < 0 ||
 	    add_event(v, v->console.fd, EVENT_CONSOLE, err) < 0 ||
@@ -138,10 +136,11 @@ static int vmm_start(struct vmm *v, struct error *err)
 static int guest_ended(struct vmm *v, struct error *err)
 {
 	char reason[512];
+	int rc = v->engine->wait(v->guest, err);
 
-	console_read(&v->console);
+	console_read_all(&v->console);
 	console_reason(&v->console, reason, sizeof(reason));
-	if (v->engine->wait(v->guest, err) < 0)
+	if (rc < 0)
 		return reason[0] ? error_wrap(err, "the guest said '%s'", reason) : -err->code;
 	return error_set(err, ECHILD, "the guest ended by itself: %s",
 			 reason[0] ? reason : "it said nothing");

@@ -6,7 +6,6 @@
 #include <linux/close_range.h>
 #include <inttypes.h>
 #include <linux/mount.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -249,7 +248,7 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 		.uid = c->uid,
 		/* QEMU's 9p server changes modes through /proc/self/fd, to follow no link. */
 		.proc = c->m.serve_shares,
-		.file_capabilities = c->m.serve_shares,
+		.caps = c->m.serve_shares ? JAIL_FILE_CAPS : JAIL_NO_CAPS,
 	};
 	const struct rlimit no_core = {0, 0};
 	struct pollfd reader = {.fd = c->error_fd};
@@ -299,18 +298,6 @@ __attribute__((noreturn)) static void child_main(struct child *c)
 	_exit(127);
 }
 
-static pid_t clone_jailed(int *ret_pidfd)
-{
-	struct clone_args args = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET |
-			 CLONE_PIDFD,
-		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
-		.exit_signal = SIGCHLD,
-	};
-
-	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-}
-
 static void emu_kill(struct guest *g)
 {
 	if (g->pidfd >= 0)
@@ -338,19 +325,6 @@ static void cleanup_guest(struct guest **g)
 	emu_done(*g);
 }
 
-static int channel(int *ret_ours, int *ret_theirs, struct error *err)
-{
-	int sv[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-		return error_errno(err, "socketpair");
-	*ret_ours = sv[0];
-	*ret_theirs = sv[1];
-	if (fcntl(sv[0], F_SETFL, O_NONBLOCK) < 0)
-		return error_errno(err, "set a socket non-blocking");
-	return 0;
-}
-
 /* The disks as QEMU gets them; made before its mount namespace, which can clone no mount of ours.
  * The caller closes ret[i].fd where it differs from m's. */
 static int view_disks(const struct machine *m, struct machine_disk *ret, struct error *err)
@@ -370,11 +344,22 @@ static void close_views(const struct machine *m, struct machine_disk *views)
 			close(views[i].fd);
 }
 
+/* What is QEMU's now; but a read-only disk's descriptor holds the lock that says that the image is
+ * in use. */
+static void close_handed_over(const struct machine *m)
+{
+	for (uint32_t i = 0; i < m->disks_n; i++)
+		if (!m->disks[i].readonly)
+			close(m->disks[i].fd);
+	for (uint32_t i = 0; i < m->nics_n; i++)
+		close(m->nics[i].tap_fd);
+}
+
 static int emu_start(const struct machine *m, struct guest **ret, struct error *err)
 {
 	_cleanup_(cleanup_guest) struct guest *g = calloc(1, sizeof(*g));
 	_cleanup_close_ int agent = -1, console = -1, stderr_fd = -1, error_rd = -1, error_wr = -1;
-	struct child c = {.m = *m, .uid = jail_uid(getpid())};
+	struct child c = {.m = *m};
 	struct machine_disk views[DISKS_MAX] = {0};
 	struct error child_err;
 	int sv[2];
@@ -382,8 +367,11 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 	if (!g)
 		return error_set(err, ENOMEM, "out of memory");
 	g->pidfd = g->agent_fd = g->console_fd = g->stderr_fd = -1;
-	if (channel(&g->agent_fd, &agent, err) < 0 || channel(&g->console_fd, &console, err) < 0 ||
-	    channel(&g->stderr_fd, &stderr_fd, err) < 0)
+	if (jail_uid(&c.uid, err) < 0)
+		return -err->code;
+	if (engine_channel(&g->agent_fd, &agent, err) < 0 ||
+	    engine_channel(&g->console_fd, &console, err) < 0 ||
+	    engine_channel(&g->stderr_fd, &stderr_fd, err) < 0)
 		return -err->code;
 	if (pipe2(sv, O_CLOEXEC) < 0)
 		return error_errno(err, "pipe");
@@ -398,7 +386,7 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 	if (view_disks(m, views, err) < 0)
 		return -err->code;
 	c.m.disks = views;
-	g->pid = clone_jailed(&g->pidfd);
+	g->pid = jail_clone(&g->pidfd);
 	if (g->pid == 0)
 		child_main(&c);
 	close_views(m, views);
@@ -410,8 +398,16 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 		*err = child_err;
 		return error_wrap(err, "engine emu");
 	}
+	close_handed_over(m);
 	timeline_mark("engine");
 	*ret = steal_ptr(&g);
+	return 0;
+}
+
+/* QEMU runs since it was started: what it is confined by, it brought on itself. */
+static int emu_launch(struct guest *g, struct error *err)
+{
+	(void)g, (void)err;
 	return 0;
 }
 
@@ -476,8 +472,10 @@ static int emu_wait(struct guest *g, struct error *err)
 const struct engine_ops engine_emu = {
 	.name = "emu",
 	.summary = "software emulation (QEMU TCG): runs anywhere, slowly",
+	.shares = SPEC_SHARES_9P,
 	.probe = emu_probe,
 	.start = emu_start,
+	.launch = emu_launch,
 	.agent_fd = emu_agent_fd,
 	.console_fd = emu_console_fd,
 	.exit_fd = emu_exit_fd,

@@ -2,12 +2,16 @@
 #include "vmm/engine/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "vmm/engine/emu.h"
+#include "vmm/engine/kvm.h"
 
 const struct engine_ops *const engines[] = {
+	&engine_kvm,
 	&engine_emu,
 	NULL,
 };
@@ -34,4 +38,17 @@ const struct engine_ops *engine_choose(const char *name, struct error *err)
 	else
 		error_set(err, EINVAL, "engine '%s' is not one of this build", name);
 	return NULL;
+}
+
+int engine_channel(int *ret_ours, int *ret_theirs, struct error *err)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return error_errno(err, "socketpair");
+	*ret_ours = sv[0];
+	*ret_theirs = sv[1];
+	if (fcntl(sv[0], F_SETFL, O_NONBLOCK) < 0)
+		return error_errno(err, "set a socket non-blocking");
+	return 0;
 }

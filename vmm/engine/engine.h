@@ -3,12 +3,15 @@
  * Engines: a machine description in, a running guest out.
  *
  * An engine knows how to run one guest on one kind of host: `emu` drives QEMU's
- * TCG as a child process; `kvm` and `cki` will run vCPU threads in the monitor
- * itself.  Nothing outside vmm/engine/NAME* knows how.
+ * TCG as a child process; `kvm` runs vCPU threads in the monitor itself, as `cki`
+ * will.  Nothing outside vmm/engine/NAME* knows how.
  *
  * Contract:
- *  - engine_start() returns with the guest on its way, or with one sentence and
- *    nothing left behind.
+ *  - start() does all that takes privileges and makes no thread; it returns with a
+ *    guest that is ready to go (or on its way already, in a process of its own), or
+ *    with one sentence and nothing left behind.
+ *  - launch() lets it go.  The monitor calls it in its jail, without privileges, and
+ *    before its own seccomp filter: threads made here install filters of their own.
  *  - The guest talks to the monitor through `agent_fd` only (frames of lib/wire.h,
  *    bytes written by the guest: hostile) and `console_fd` (text, hostile).
  *  - `exit_fd` becomes readable when the guest has ended for whatever reason;
@@ -30,14 +33,18 @@ struct guest; /* the engine's own */
 
 struct engine_ops {
 	const char *name;
-	const char *summary; /* one line for `caisson doctor` */
+	const char *summary;	 /* one line for `caisson doctor` */
+	enum spec_shares shares; /* how it carries the machine's shares */
 
 	/* 0 when this host can run the engine, else -errno and the sentence that says what is
 	 * missing.  Looks only; cheap; no side effects. */
 	int (*probe)(struct error *err);
 
-	/* Starts the guest.  fds in `m` stay the caller's. */
+	/* Makes the guest.  The descriptors of disks and interfaces in `m` are the engine's when it
+	 * returns 0; `m` outlives the guest. */
 	int (*start)(const struct machine *m, struct guest **ret, struct error *err);
+	/* Once; after an error only done() is left. */
+	int (*launch)(struct guest *g, struct error *err);
 
 	int (*agent_fd)(const struct guest *g);	  /* stream socket, non-blocking */
 	int (*console_fd)(const struct guest *g); /* stream socket, non-blocking; -1: none */
@@ -51,6 +58,9 @@ struct engine_ops {
 
 /* All engines of this build, best first; NULL-terminated. */
 extern const struct engine_ops *const engines[];
+
+/* A channel to the guest: two ends of a stream socket, ours non-blocking. */
+int engine_channel(int *ret_ours, int *ret_theirs, struct error *err);
 
 /* By name ("emu"), or, with "auto", the first whose probe succeeds.  NULL with err set. */
 const struct engine_ops *engine_choose(const char *name, struct error *err);

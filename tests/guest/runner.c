@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * runner [-c CPUS] [-d] [-m MIB] [-t SECONDS] GUEST: runs a micro guest on the kvm engine's own
+ * parts and says how it ended.  With -d it has devices: console, disk and entropy, in this order
+ * (vmm/devices.h); the disk's bytes are GUEST_DISK_BYTE.  Exit status: 0 the guest passed, 1 it
+ * failed, 2 it was skipped (by its own word), 3 it could not be run, 4 it crashed, 5 it did not end
+ * in time.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <poll.h>
+#include <seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/timeline.h"
+#include "tests/guest/lib/outcome.h"
+#include "vmm/boot/mptable.h"
+#include "vmm/boot/pvh.h"
+#include "vmm/devices.h"
+#include "vmm/engine/engine.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/vm.h"
+
+#define DISK_SIZE (1u << 20)
+
+enum outcome { PASS, FAIL, SKIP, ERROR, CRASH, TIMEOUT };
+
+static const char *const outcome_names[] = {"pass", "fail", "skip", "error", "crash", "timeout"};
+
+struct options {
+	const char *guest;
+	uint64_t mib;
+	uint32_t cpus;
+	int seconds;
+	bool devices;
+};
+
+struct run {
+	const struct options *o;
+	struct mem mem;
+	struct vm vm;
+	struct devices devices;
+	struct vcpus vcpus;
+	int outcome; /* -1: the guest has not said */
+};
+
+static void on_mmio(void *arg, gpa_t at, void *data, uint32_t size, bool write)
+{
+	struct run *r = arg;
+
+	if (r->o->devices)
+		devices_mmio(&r->devices, at, data, size, write);
+}
+
+static bool on_port(void *arg, uint16_t port, void *data, uint32_t size, bool write)
+{
+	struct run *r = arg;
+	uint8_t byte;
+
+	if (!write || size == 0)
+		return true;
+	memcpy(&byte, data, 1);
+	if (port == GUEST_PORT_TEXT && putchar(byte) == EOF)
+		return false;
+	if (port != GUEST_PORT_END)
+		return true;
+	r->outcome = byte <= GUEST_SKIP ? byte : FAIL;
+	return false;
+}
+
+static int make_disk(void)
+{
+	int fd = memfd_create("disk", MFD_CLOEXEC);
+	uint8_t block[4096];
+
+	memset(block, GUEST_DISK_BYTE, sizeof(block));
+	for (size_t at = 0; at < DISK_SIZE; at += sizeof(block))
+		if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block))
+			return -1;
+	return fd;
+}
+
+static int add_devices(struct run *r, struct error *err)
+{
+	static char serial[] = "micro";
+	struct machine_disk disk = {.serial = serial, .fd = make_disk()};
+	const struct machine m = {.disks = &disk, .disks_n = 1, .log_fd = STDERR_FILENO};
+	int agent, console, ours;
+
+	if (disk.fd < 0)
+		return error_errno(err, "make a disk");
+	if (engine_channel(&ours, &agent, err) < 0 || engine_channel(&ours, &console, err) < 0)
+		return -err->code;
+	if (devices_init(&r->devices, &m, &r->mem, console, agent, err) < 0 ||
+	    vm_add_devices(&r->vm, &r->devices, err) < 0)
+		return -err->code;
+	return devices_start(&r->devices, err);
+}
+
+static int start(struct run *r, struct error *err)
+{
+	static const struct confine_call stdio_calls[] = {{SCMP_SYS(newfstatat)}};
+	static const struct vcpu_ops bare = {.mmio = on_mmio,
+					     .port = on_port,
+					     .calls = stdio_calls,
+					     .calls_n = ARRAY_SIZE(stdio_calls)};
+	static struct vcpu_ops ops;
+	struct pvh_entry entry;
+
+	ops = bare;
+	if (mem_init(&r->mem, r->o->mib << 20, false, err) < 0 || vm_init(&r->vm, err) < 0 ||
+	    vm_add_memory(&r->vm, &r->mem, err) < 0)
+		return -err->code;
+	if (r->o->devices) {
+		if (add_devices(r, err) < 0)
+			return -err->code;
+		setvbuf(stdout, NULL, _IONBF, 0);
+		ops.calls = devices_vcpu_calls;
+		ops.calls_n = devices_vcpu_calls_n;
+	}
+	if (mptable_write(&r->mem, r->o->cpus, 0, VM_PINS, err) < 0 ||
+	    pvh_load(&r->mem, r->o->guest, NULL, "", &entry, err) < 0)
+		return -err->code;
+	if (vcpus_init(&r->vcpus, &r->vm, r->o->cpus, &entry, &ops, r, err) < 0)
+		return -err->code;
+	return vcpus_start(&r->vcpus, err);
+}
+
+static void say_where(const struct run *r)
+{
+	struct kvm_regs regs;
+
+	for (uint32_t i = 0; i < r->vcpus.n; i++)
+		if (ioctl(r->vcpus.cpu[i].fd, KVM_GET_REGS, &regs) == 0)
+			fprintf(stderr, "runner: CPU %u was at 0x%llx\n", i, regs.rip);
+}
+
+static int run(struct run *r)
+{
+	struct pollfd end = {.fd = r->vcpus.end_fd, .events = POLLIN};
+	int n = poll(&end, 1, r->o->seconds * 1000);
+
+	vcpus_stop(&r->vcpus);
+	if (n == 0) {
+		say_where(r);
+		return TIMEOUT;
+	}
+	if (r->vcpus.end.code)
+		fprintf(stderr, "runner: %s\n", r->vcpus.end.text);
+	return r->outcome >= 0 ? r->outcome : CRASH;
+}
+
+static void done(struct run *r)
+{
+	if (r->o->devices)
+		devices_stop(&r->devices);
+	vcpus_done(&r->vcpus);
+	if (r->o->devices)
+		devices_done(&r->devices);
+	vm_done(&r->vm);
+	mem_done(&r->mem);
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	int opt;
+
+	while ((opt = getopt(argc, argv, "c:dm:t:")) != -1)
+		switch (opt) {
+		case 'c':
+			o->cpus = (uint32_t)atoi(optarg);
+			break;
+		case 'd':
+			o->devices = true;
+			break;
+		case 'm':
+			o->mib = (uint64_t)atoi(optarg);
+			break;
+		case 't':
+			o->seconds = atoi(optarg);
+			break;
+		default:
+			return -EINVAL;
+		}
+	o->guest = argv[optind];
+	return optind + 1 == argc ? 0 : -EINVAL;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.mib = 16, .cpus = 1, .seconds = 20};
+	static struct run r = {.outcome = -1};
+	uint64_t begin = monotonic_ns();
+	struct error err = {0};
+	int outcome;
+
+	if (parse(argc, argv, &o) < 0) {
+		fprintf(stderr, "usage: runner [-c CPUS] [-d] [-m MIB] [-t SECONDS] GUEST\n");
+		return ERROR;
+	}
+	r.o = &o;
+	if (start(&r, &err) < 0) {
+		fprintf(stderr, "runner: %s\n", err.text);
+		return ERROR;
+	}
+	outcome = run(&r);
+	done(&r);
+	fflush(stdout);
+	fprintf(stderr, "%s: %s in %" PRIu64 " us\n", o.guest, outcome_names[outcome],
+		(monotonic_ns() - begin) / 1000);
+	return outcome;
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/engine/kvm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/timeline.h"
+#include "vmm/boot/mptable.h"
+#include "vmm/boot/pvh.h"
+#include "vmm/devices.h"
+#include "vmm/engine/engine.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/vm.h"
+
+/*
+ * The kernel's command line on this machine.
+ * reboot=t     a triple fault is the quickest way out; KVM tells us of it
+ * panic=-1     a panic is one too, at once
+ * pci=off      there is no PCI: no need to look for it
+ * 8250.nr_uarts=0  nor for a UART
+ * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
+ */
+#define KERNEL_CMDLINE                                                                             \
+	"quiet console=hvc0 reboot=t panic=-1 pci=off 8250.nr_uarts=0 "                            \
+	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
+
+struct guest {
+	struct mem mem;
+	struct vm vm;
+	struct devices devices;
+	struct vcpus vcpus;
+	struct vcpu_ops ops;
+	bool has_mem, has_vm, has_devices, has_vcpus;
+	int agent_fd, console_fd;	  /* the monitor's ends of the channels */
+	int agent_device, console_device; /* the console device's ends */
+};
+
+static int kvm_probe(struct error *err)
+{
+	bool device = access("/dev/kvm", F_OK) == 0, hardware = kvm_hardware();
+
+	if (device && !hardware)
+		return error_set(err, ENODEV,
+				 "/dev/kvm is there, but the CPU shows neither vmx nor svm: an "
+				 "ordinary kernel does not boot on such a KVM");
+	if (!hardware)
+		return error_set(err, ENODEV,
+				 "the CPU shows neither vmx nor svm (in a virtual machine: nested "
+				 "virtualization is off)");
+	if (!device)
+		return error_set(err, ENODEV,
+				 "the CPU could, but /dev/kvm is missing: load "
+				 "kvm_intel or kvm_amd");
+	return kvm_check(err);
+}
+
+static void on_mmio(void *arg, gpa_t at, void *data, uint32_t size, bool write)
+{
+	struct guest *g = arg;
+
+	devices_mmio(&g->devices, at, data, size, write);
+}
+
+static int make_channels(struct guest *g, struct error *err)
+{
+	return engine_channel(&g->agent_fd, &g->agent_device, err) < 0 ||
+			       engine_channel(&g->console_fd, &g->console_device, err) < 0
+		       ? -err->code
+		       : 0;
+}
+
+static int load(struct guest *g, const struct machine *m, struct pvh_entry *ret, struct error *err)
+{
+	char cmdline[PVH_CMDLINE_MAX], devices[PVH_CMDLINE_MAX];
+	int n;
+
+	if (devices_cmdline(&g->devices, devices, sizeof(devices)) < 0)
+		return error_set(err, E2BIG, "too many devices for the kernel's command line");
+	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s", devices,
+		     *m->cmdline ? " " : "", m->cmdline);
+	if (n < 0 || (size_t)n >= sizeof(cmdline))
+		return error_set(err, E2BIG, "the kernel's command line is longer than %zu bytes",
+				 sizeof(cmdline) - 1);
+	if (mptable_write(&g->mem, m->vcpus, DEVICES_FIRST_LINE, DEVICES_LINES, err) < 0)
+		return -err->code;
+	return pvh_load(&g->mem, m->kernel, m->initrd, cmdline, ret, err);
+}
+
+static int build(struct guest *g, const struct machine *m, struct error *err)
+{
+	struct pvh_entry entry;
+
+	if (make_channels(g, err) < 0)
+		return -err->code;
+	if (mem_init(&g->mem, m->memory, m->hugepages, err) < 0)
+		return -err->code;
+	g->has_mem = true;
+	if (vm_init(&g->vm, err) < 0)
+		return -err->code;
+	g->has_vm = true;
+	if (devices_init(&g->devices, m, &g->mem, g->console_device, g->agent_device, err) < 0)
+		return -err->code;
+	g->has_devices = true;
+	if (vm_add_memory(&g->vm, &g->mem, err) < 0 ||
+	    vm_add_devices(&g->vm, &g->devices, err) < 0 || load(g, m, &entry, err) < 0)
+		return -err->code;
+	g->ops = (struct vcpu_ops){.mmio = on_mmio,
+				   .calls = devices_vcpu_calls,
+				   .calls_n = devices_vcpu_calls_n};
+	if (vcpus_init(&g->vcpus, &g->vm, m->vcpus, &entry, &g->ops, g, err) < 0)
+		return -err->code;
+	g->has_vcpus = true;
+	vm_seal(&g->vm);
+	return 0;
+}
+
+static void kvm_kill(struct guest *g)
+{
+	/* The devices last: what the guest has said is still carried out of it. */
+	if (g->has_vcpus)
+		vcpus_stop(&g->vcpus);
+	if (g->has_devices)
+		devices_stop(&g->devices);
+}
+
+static void kvm_done(struct guest *g)
+{
+	if (!g)
+		return;
+	kvm_kill(g);
+	if (g->has_vcpus)
+		vcpus_done(&g->vcpus);
+	if (g->has_devices)
+		devices_done(&g->devices);
+	if (g->has_vm)
+		vm_done(&g->vm);
+	if (g->has_mem)
+		mem_done(&g->mem);
+	cleanup_close(&g->agent_fd);
+	cleanup_close(&g->console_fd);
+	cleanup_close(&g->agent_device);
+	cleanup_close(&g->console_device);
+	free(g);
+}
+
+static void cleanup_guest(struct guest **g)
+{
+	kvm_done(*g);
+}
+
+static int kvm_start(const struct machine *m, struct guest **ret, struct error *err)
+{
+	_cleanup_(cleanup_guest) struct guest *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return error_set(err, ENOMEM, "out of memory");
+	g->agent_fd = g->agent_device = g->console_fd = g->console_device = -1;
+	if (build(g, m, err) < 0)
+		return error_wrap(err, "engine kvm");
+	timeline_mark("engine");
+	*ret = steal_ptr(&g);
+	return 0;
+}
+
+static int kvm_launch(struct guest *g, struct error *err)
+{
+	if (devices_start(&g->devices, err) < 0 || vcpus_start(&g->vcpus, err) < 0)
+		return error_wrap(err, "engine kvm");
+	return 0;
+}
+
+static int kvm_agent_fd(const struct guest *g)
+{
+	return g->agent_fd;
+}
+
+static int kvm_console_fd(const struct guest *g)
+{
+	return g->console_fd;
+}
+
+static int kvm_exit_fd(const struct guest *g)
+{
+	return g->vcpus.end_fd;
+}
+
+static int kvm_wait(struct guest *g, struct error *err)
+{
+	kvm_kill(g);
+	if (g->vcpus.end.code)
+		return error_set(err, g->vcpus.end.code, "%s", g->vcpus.end.text);
+	return 0;
+}
+
+const struct engine_ops engine_kvm = {
+	.name = "kvm",
+	.summary = "hardware virtualization (KVM), with a machine monitor of our own",
+	.shares = SPEC_SHARES_VIRTIOFS,
+	.probe = kvm_probe,
+	.start = kvm_start,
+	.launch = kvm_launch,
+	.agent_fd = kvm_agent_fd,
+	.console_fd = kvm_console_fd,
+	.exit_fd = kvm_exit_fd,
+	.wait = kvm_wait,
+	.kill = kvm_kill,
+	.done = kvm_done,
+};

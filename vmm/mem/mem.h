@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory: RAM regions backed by one shared memfd.
+ *
+ * Layout: RAM starts at guest-physical 0; what does not fit below the hole at
+ * 3 GiB (MEM_HOLE_START, where interrupt controllers and device windows live)
+ * goes on at 4 GiB.  Regions, base and size never change between mem_init() and
+ * mem_done(), so a pointer from mem_at() stays good until mem_done() and may be
+ * used by any thread.
+ *
+ * Trust: the address, the size and every byte are the guest's, and it may change
+ * bytes while we look.  mem_at() is the one door: whoever holds a guest address
+ * goes through it, copies what it must check, checks the copy and uses only that.
+ */
+#ifndef CAISSON_MEM_H
+#define CAISSON_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/error.h"
+
+typedef struct {
+	uint64_t v;
+} gpa_t; /* guest-physical address */
+
+#define GPA(x) ((gpa_t){x})
+
+#define MEM_HOLE_START (3ull << 30)
+#define MEM_HOLE_END (4ull << 30)
+#define MEM_SIZE_MAX (1ull << 40) /* bytes of one guest */
+#define MEM_REGIONS_MAX 8	  /* what vhost-user carries in one message */
+
+struct mem_region {
+	gpa_t base;
+	uint64_t size;	 /* bytes */
+	uint64_t offset; /* in the memfd */
+	uint8_t *at;	 /* where this process has it; congruent with base modulo 2 MiB */
+};
+
+struct mem {
+	int fd; /* the memfd; its size is sealed */
+	uint64_t size;
+	uint64_t page_size;			    /* of the backing: 4096 or 2 MiB */
+	struct mem_region regions[MEM_REGIONS_MAX]; /* ascending, disjoint */
+	unsigned int regions_n;
+	void *reserved; /* the address range that holds all of it, guards included */
+	uint64_t reserved_size;
+};
+
+/*
+ * `size` bytes, a multiple of the page size and not 0.  With hugepages: 2 MiB pages of hugetlbfs,
+ * reserved at once, so that a host without enough of them fails here and not at a page fault.
+ * Otherwise memory appears as it is touched.  On error nothing is left behind.
+ */
+int mem_init(struct mem *m, uint64_t size, bool hugepages, struct error *err);
+void mem_done(struct mem *m);
+
+/*
+ * Where the `size` bytes at `gpa` are, or NULL when they are not wholly inside one region.
+ * size 0 is NULL, too: there is nothing to point to.
+ */
+void *mem_at(const struct mem *m, gpa_t gpa, uint64_t size);
+
+/* Copies; 0, or -EFAULT (nothing copied) when mem_at() would refuse. */
+int mem_read(const struct mem *m, gpa_t gpa, void *buf, size_t size);
+int mem_write(const struct mem *m, gpa_t gpa, const void *buf, size_t size);
+
+/* The guest address of a pointer that mem_at() gave out (or one inside what it gave out). */
+gpa_t mem_gpa(const struct mem *m, const void *at);
+
+/*
+ * Gives the pages that lie wholly in the range back to the host; they read as zero afterwards.
+ * 0, -EFAULT (not inside one region) or -errno.
+ */
+int mem_discard(const struct mem *m, gpa_t gpa, uint64_t size);
+
+#endif
