@@ -73,6 +73,10 @@ fuzz: setup-check setup-build ## fuzz the parsers, FUZZ_SECONDS (60) each
 bench-start: setup-check all ## time of a start against bare QEMU
 	@bench/start/run $(BUILD)
 
+.PHONY: bench-vmm
+bench-vmm: setup-check programs ## the machine monitor alone against QEMU, on any KVM
+	@bench/vmm/run $(BUILD)
+
 .PHONY: install
 install: all ## install to $(DESTDIR)$(PREFIX)
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --quiet
