@@ -92,6 +92,10 @@ check-lab: setup-check setup-lab ## the lab's own tests
 bench-start: setup-check all ## time of a start against bare QEMU
 	@bench/start/run $(BUILD)
 
+.PHONY: bench-vmm
+bench-vmm: setup-check programs ## the machine monitor alone against QEMU, on any KVM
+	@bench/vmm/run $(BUILD)
+
 .PHONY: install
 install: all ## install to $(DESTDIR)$(PREFIX)
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --quiet
