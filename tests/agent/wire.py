@@ -6,6 +6,7 @@ Nothing here is shared with the C code, so that a mistake in one of the two show
 import struct
 
 VERSION = 2
+SHARES_NONE, SHARES_9P, SHARES_VIRTIOFS = range(3)
 WINDOW = 131072
 DATA_MAX = 32768
 STREAMS_MAX = 32
@@ -180,6 +181,6 @@ def nic(name, mac, mtu=0, addresses=(), routes=(), neighbours=()):
             listing(routes, lambda x: x) + listing(neighbours, lambda x: x))
 
 
-def sandbox(hostname="sandbox", realtime_ns=0, entropy=bytes(32), has_shares=False, nics=()):
-    return (string(hostname) + i64(realtime_ns) + entropy + boolean(has_shares) +
+def sandbox(hostname="sandbox", realtime_ns=0, entropy=bytes(32), shares=0, nics=()):
+    return (string(hostname) + i64(realtime_ns) + entropy + u8(shares) +
             listing(nics, lambda x: x))
