@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -104,6 +105,8 @@ static int vmm_start(struct vmm *v, struct error *err)
 	sigset_t set;
 
 	prctl(PR_SET_NAME, "caisson-vmm");
+	/* Threads share one heap: they allocate next to nothing. */
+	mallopt(M_ARENA_MAX, 1);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -115,7 +118,7 @@ static int vmm_start(struct vmm *v, struct error *err)
 	v->engine = engine_choose(v->machine.engine, err);
 	if (!v->engine)
 		return -err->code;
-	if (v->machine.shares_n)
+	if (v->machine.serve_shares)
 		v->machine.sandbox.shares = v->engine->shares;
 	if (v->engine->start(&v->machine, &v->guest, err) < 0)
 		return -err->code;

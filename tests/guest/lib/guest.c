@@ -47,6 +47,23 @@ void *memset(void *to, int byte, size_t size)
 	return to;
 }
 
+#define TRAMPOLINE 0x10000ull
+#define LAPIC_ICR (0xfee00000ull + 0x300)
+#define ICR_OTHERS (3u << 18)
+#define ICR_ASSERT (1u << 14)
+#define ICR_INIT (5u << 8)
+#define ICR_STARTUP (6u << 8)
+
+extern const uint8_t trampoline[], trampoline_end[];
+
+void start_cpu(void)
+{
+	for (size_t i = 0; i < (size_t)(trampoline_end - trampoline); i++)
+		((volatile uint8_t *)TRAMPOLINE)[i] = trampoline[i];
+	write32(LAPIC_ICR, ICR_OTHERS | ICR_ASSERT | ICR_INIT);
+	write32(LAPIC_ICR, ICR_OTHERS | ICR_ASSERT | ICR_STARTUP | (uint32_t)(TRAMPOLINE >> 12));
+}
+
 void reset(uint64_t device)
 {
 	write32(device + STATUS, 0);

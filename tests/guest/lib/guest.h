@@ -57,6 +57,10 @@ static inline void write32(uint64_t at, uint32_t value)
 #define BALLOON DEVICE(3)
 #define DEVICES 4u
 
+/* Starts the second CPU, which runs cpu_main() (the guest's own; runner -c 2). */
+void start_cpu(void);
+void cpu_main(void);
+
 /* Registers (virtio 1.2, 4.2.2). */
 enum {
 	MAGIC = 0x000,

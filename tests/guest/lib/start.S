@@ -11,10 +11,13 @@
 #define PAGE_TABLE 3		/* present, writable */
 #define PAGE_2M 0x83		/* the same, large */
 #define CR4_PAE (1 << 5)
-#define CR4_OSFXSR (1 << 9)
 #define EFER 0xc0000080
 #define EFER_LME (1 << 8)
+#define CR0_PE (1 << 0)
 #define CR0_PG (1 << 31)
+#define CODE_64 8
+#define CODE_32 16
+#define DATA 24
 
 	.text
 	.code32
@@ -37,7 +40,12 @@ start:
 	add $0x200000, %eax
 	add $8, %edi
 	loop 2b
-	mov $(CR4_PAE | CR4_OSFXSR), %eax
+	call enter_long_mode
+	ljmp $CODE_64, $first
+
+/* Afterwards the code segment is still a 32-bit one. */
+enter_long_mode:
+	mov $CR4_PAE, %eax
 	mov %eax, %cr4
 	mov $pml4, %eax
 	mov %eax, %cr3
@@ -49,23 +57,65 @@ start:
 	or $CR0_PG, %eax
 	mov %eax, %cr0
 	lgdt gdtr
-	ljmp $8, $long_mode
+	ret
+
+/*
+ * Where another CPU starts (guest.c, start_cpu()): copied to where it is entered in real mode, with
+ * CS there.  It uses the tables that the first CPU made.
+ */
+	.code16
+	.globl trampoline, trampoline_end
+trampoline:
+	cli
+	mov %cs, %ax
+	mov %ax, %ds
+	lgdtl trampoline_gdtr - trampoline
+	mov %cr0, %eax
+	or $CR0_PE, %eax
+	mov %eax, %cr0
+	ljmpl $CODE_32, $protected
+	.align 4
+trampoline_gdtr:
+	.word gdt_end - gdt - 1
+	.long gdt
+trampoline_end:
+
+	.code32
+protected:
+	mov $DATA, %eax
+	mov %eax, %ds
+	mov %eax, %es
+	mov %eax, %ss
+	mov $stack2_end, %esp
+	call enter_long_mode
+	ljmp $CODE_64, $second
 
 	.code64
-long_mode:
+first:
 	xor %eax, %eax
 	mov %eax, %ds
 	mov %eax, %es
 	mov %eax, %ss
-	mov %ebx, %edi		/* hvm_start_info */
 	call main
 3:	hlt
 	jmp 3b
 
+second:
+	call cpu_main
+4:	hlt
+	jmp 4b
+
+	.weak cpu_main		/* most guests have one CPU */
+cpu_main:
+	ret
+
 	.align 8
 gdt:	.quad 0
-	.quad 0x00af9b000000ffff	/* code, 64 bits */
-gdtr:	.word gdtr - gdt - 1
+	.quad 0x00af9b000000ffff	/* CODE_64 */
+	.quad 0x00cf9b000000ffff	/* CODE_32 */
+	.quad 0x00cf93000000ffff	/* DATA */
+gdt_end:
+gdtr:	.word gdt_end - gdt - 1
 	.long gdt
 
 	.bss
@@ -75,5 +125,7 @@ pdpt:	.skip 4096
 pd:	.skip 4 * 4096
 	.skip 16384
 stack_end:
+	.skip 16384
+stack2_end:
 
 	.section .note.GNU-stack, "", @progbits
