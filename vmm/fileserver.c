@@ -30,8 +30,9 @@
  * sandbox          namespaces they have already.  The older one makes the shares its root; the
  *                  newer one does that for uid 0 only, and stays in the jail's
  * modcaps          no device nodes, no file capabilities from inside a sandbox
- * cache=auto       a file's data is kept while it is open; what changed on the host shows with
- *                  the next open
+ * cache            what changes on the host shows at once: attributes are never kept (with the
+ *                  newer program's "auto" they are for a second, and a file that grew is read up
+ *                  to its old size); the older one keeps data while a file is open
  * announce_submounts   two shares may have the same inode numbers: they are two file systems
  */
 static const struct program {
@@ -42,7 +43,7 @@ static const struct program {
 	{"/usr/libexec/virtiofsd",
 	 JAIL_USER_CAPS,
 	 {"--shared-dir=/shares", "--sandbox=none", "--seccomp=kill", "--modcaps=-setfcap:-mknod",
-	  "--cache=auto", "--xattr", "--announce-submounts", "--rlimit-nofile=0",
+	  "--cache=never", "--allow-mmap", "--xattr", "--announce-submounts", "--rlimit-nofile=0",
 	  "--log-level=error"}},
 	{"/usr/lib/qemu/virtiofsd",
 	 JAIL_SETUP_CAPS,
