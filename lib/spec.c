@@ -179,7 +179,9 @@ void spec_sandbox_codec(struct msg *m, struct spec_sandbox *s)
 	msg_str(m, &s->hostname);
 	msg_i64(m, &s->realtime_ns);
 	msg_bytes(m, s->entropy, sizeof(s->entropy));
-	msg_bool(m, &s->has_shares);
+	msg_u8(m, &s->shares);
+	if (s->shares >= SPEC_SHARES_KINDS)
+		m->broken = true;
 	msg_list(m, &s->nics, &s->nics_n, sizeof(*s->nics));
 	for (uint32_t i = 0; i < s->nics_n; i++)
 		code_nic(m, &s->nics[i]);

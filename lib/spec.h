@@ -146,11 +146,14 @@ struct spec_nic {
 	uint32_t neighbours_n;
 };
 
+/* How the host's directories reach the guest: what to mount, with tag SPEC_SHARES_TAG. */
+enum spec_shares { SPEC_SHARES_NONE, SPEC_SHARES_9P, SPEC_SHARES_VIRTIOFS, SPEC_SHARES_KINDS };
+
 struct spec_sandbox {
 	char *hostname;
 	int64_t realtime_ns; /* the host's CLOCK_REALTIME: the guest may have no clock */
 	uint8_t entropy[32]; /* credited to the guest's random pool: early boot has none */
-	bool has_shares;     /* a 9p export with tag SPEC_SHARES_TAG is there */
+	uint8_t shares;	     /* enum spec_shares */
 	struct spec_nic *nics;
 	uint32_t nics_n;
 };
@@ -164,6 +167,6 @@ void spec_container_codec(struct msg *m, struct spec_container *c);
 void spec_sandbox_codec(struct msg *m, struct spec_sandbox *s);
 void spec_resources_codec(struct msg *m, struct spec_resources *r);
 /* Decode only: refuses what no host of ours sends (empty args, relative cwd, a share index below
- * -1); sets m->broken. */
+ * -1, an unknown kind of shares); sets m->broken. */
 
 #endif

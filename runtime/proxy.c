@@ -445,7 +445,8 @@ static void confine(struct session *s)
 	struct error err = {0};
 	uid_t uid;
 
-	if (jail_uid(&uid, &err) < 0 || leave_files(&err) < 0 || jail_drop(uid, false, &err) < 0 ||
+	if (jail_uid(&uid, &err) < 0 || leave_files(&err) < 0 ||
+	    jail_drop(uid, JAIL_NO_CAPS, &err) < 0 ||
 	    confine_syscalls(allowed, ARRAY_SIZE(allowed), &err) < 0) {
 		report(s, &err);
 		_exit(255);

@@ -365,7 +365,6 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.sandbox =
 			{
 				.hostname = c->config.container.hostname,
-				.has_shares = c->config.shares_n > 0,
 				.nics = c->network.nics,
 				.nics_n = c->network.n,
 			},

@@ -12,12 +12,17 @@
 #include <sys/ioctl.h>
 
 #include "lib/cleanup.h"
+#include "vmm/jail.h"
 #include "vmm/virtio/devices.h"
 
 const struct confine_call devices_vcpu_calls[] = {
 	{SCMP_SYS(write)},	    /* the device's interrupt, a kick to ourselves */
 	{SCMP_SYS(epoll_ctl)},	    /* what a device waits for changes with its state */
 	{SCMP_SYS(io_uring_enter)}, /* a reset waits for the disk's requests in flight */
+	/* The file system is given to its server, or taken back. */
+	{SCMP_SYS(sendmsg)},
+	{SCMP_SYS(recvfrom)},
+	{SCMP_SYS(shutdown)}, /* a server that does not give it back is cut off */
 	/* An interface becomes active, or is reset: what the tap is to do, and vhost's rings. */
 	{SCMP_SYS(ioctl), CONFINE_ARG(1, TUNSETOFFLOAD)},
 	{SCMP_SYS(ioctl), CONFINE_ARG(1, VHOST_SET_FEATURES)},
@@ -101,6 +106,29 @@ static int add_nics(struct devices *d, const struct virtio_env *env, const struc
 	return 0;
 }
 
+static int add_shares(struct devices *d, const struct virtio_env *env, struct error *err)
+{
+	struct virtio_device *dev;
+
+	if (d->fileserver.fd < 0)
+		return 0;
+	if (virtio_fs_new(env, d->fileserver.fd, SPEC_SHARES_TAG, &dev, err) < 0)
+		return fileserver_explain(&d->fileserver, err);
+	return put(d, dev, err);
+}
+
+/* Early, so that it comes up while the rest is made. */
+static int start_fileserver(struct devices *d, const struct machine *m, struct error *err)
+{
+	uid_t uid;
+
+	if (!m->shares_n)
+		return 0;
+	if (jail_uid(&uid, err) < 0)
+		return -err->code;
+	return fileserver_start(m, uid, &d->fileserver, err);
+}
+
 static int add_all(struct devices *d, const struct virtio_env *env, const struct machine *m,
 		   int console_fd, int agent_fd, struct error *err)
 {
@@ -114,7 +142,7 @@ static int add_all(struct devices *d, const struct virtio_env *env, const struct
 		return -err->code;
 	if (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
 		return -err->code;
-	return 0;
+	return add_shares(d, env, err);
 }
 
 int devices_init(struct devices *d, const struct machine *m, const struct mem *mem, int console_fd,
@@ -123,9 +151,10 @@ int devices_init(struct devices *d, const struct machine *m, const struct mem *m
 	const struct virtio_env env = {.mem = mem, .io = &d->io, .log_fd = m->log_fd};
 
 	d->n = 0;
+	d->fileserver = FILESERVER_NONE;
 	if (io_init(&d->io, err) < 0)
 		return -err->code;
-	if (add_all(d, &env, m, console_fd, agent_fd, err) < 0) {
+	if (start_fileserver(d, m, err) < 0 || add_all(d, &env, m, console_fd, agent_fd, err) < 0) {
 		devices_done(d);
 		return error_wrap(err, "devices");
 	}
@@ -134,11 +163,14 @@ int devices_init(struct devices *d, const struct machine *m, const struct mem *m
 
 void devices_done(struct devices *d)
 {
+	/* First: its device asks for an answer, and the server may have fallen. */
+	fileserver_kill(&d->fileserver);
 	for (unsigned int i = 0; i < d->n; i++) {
 		virtio_device_free(d->slots[i].mmio.dev);
 		cleanup_close(&d->slots[i].vhost_fd);
 	}
 	d->n = 0;
+	fileserver_done(&d->fileserver);
 	io_done(&d->io);
 }
 

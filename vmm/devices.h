@@ -11,6 +11,7 @@
  *	1..	disks		one each, going up; after the last line comes the first
  *	then	interfaces	again: they share it
  *	then	entropy, balloon
+ *	last	the shares' file system, if there are any
  *
  * The devices' work is done by one I/O thread (vmm/io.h); their registers are
  * accessed by the vCPU threads.
@@ -24,6 +25,7 @@
 
 #include "lib/confine.h"
 #include "lib/error.h"
+#include "vmm/fileserver.h"
 #include "vmm/io.h"
 #include "vmm/machine.h"
 #include "vmm/mem/mem.h"
@@ -44,6 +46,7 @@ struct device_slot {
 
 struct devices {
 	struct io io;
+	struct fileserver fileserver;
 	struct device_slot slots[DEVICES_MAX];
 	unsigned int n;
 };

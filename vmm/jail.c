@@ -7,6 +7,9 @@
 #include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/mount.h>
+#include <linux/sched.h>
+#include <linux/securebits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +33,14 @@
 static const uint64_t file_caps = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE |
 				  1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER |
 				  1ull << CAP_FSETID;
+
+/*
+ * What virtiofsd needs on top, and why:
+ * SETUID, SETGID   it creates a file as the guest's user, by becoming that one for the call
+ * SYS_CHROOT, SETPCAP   it changes its root to the shares and then gives up these two
+ */
+static const uint64_t server_caps = 1ull << CAP_SETUID | 1ull << CAP_SETGID |
+				    1ull << CAP_SYS_CHROOT | 1ull << CAP_SETPCAP;
 
 int jail_uid(uid_t *ret, struct error *err)
 {
@@ -123,18 +134,45 @@ static int add_share(const struct jail *j, unsigned int i, struct error *err)
 	return attach(s->source, where, s->recursive ? MS_REC : 0, attrs, err);
 }
 
+/*
+ * virtiofsd will not start without /proc/sys/fs/file-max, even when it is told not to use it, and
+ * a /proc of processes only has no such thing.  So its /proc is a directory of ours with that file
+ * and the way to the real one.
+ */
+static int fake_proc(const struct jail *j, struct error *err)
+{
+	static const char *const dirs[] = {"/proc", "/proc/sys", "/proc/sys/fs"};
+	_cleanup_close_ int fd = -1;
+	char path[4096];
+
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		snprintf(path, sizeof(path), "%s%s", j->dir, dirs[i]);
+		if (mkdir(path, 0755) < 0)
+			return error_errno(err, "mkdir '%s'", path);
+	}
+	snprintf(path, sizeof(path), "%s/proc/sys/fs/file-max", j->dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	if (fd < 0 || write(fd, "1000000\n", 8) != 8)
+		return error_errno(err, "write '%s'", path);
+	snprintf(path, sizeof(path), "%s/proc/self", j->dir);
+	if (symlink("../pids/self", path) < 0)
+		return error_errno(err, "symlink '%s'", path);
+	return 0;
+}
+
 static int add_proc(const struct jail *j, struct error *err)
 {
+	bool fake = j->caps == JAIL_SERVER_CAPS;
 	char path[4096];
 
 	if (!j->proc)
 		return 0;
-	snprintf(path, sizeof(path), "%s/proc", j->dir);
+	snprintf(path, sizeof(path), "%s/%s", j->dir, fake ? "pids" : "proc");
 	if (mkdir(path, 0755) < 0 ||
 	    mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
 		  "subset=pid") < 0)
 		return error_errno(err, "mount proc on '%s'", path);
-	return 0;
+	return fake ? fake_proc(j, err) : 0;
 }
 
 static int build_root(const struct jail *j, struct error *err)
@@ -189,15 +227,21 @@ static int set_caps(uint64_t caps, struct error *err)
 	return 0;
 }
 
-int jail_drop(uid_t uid, bool file_capabilities, struct error *err)
+int jail_drop(uid_t uid, enum jail_caps kind, struct error *err)
 {
-	uint64_t caps = file_capabilities ? file_caps : 0;
+	uint64_t caps = (kind >= JAIL_FILE_CAPS ? file_caps : 0) |
+			(kind >= JAIL_SERVER_CAPS ? server_caps : 0);
 
 	/* The keys of whoever called us are not for this process.  No kernel keys, no harm. */
 	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 	for (unsigned int c = 0; c < 64; c++)
 		if (!(caps >> c & 1) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
 			return error_errno(err, "drop capability %u", c);
+	/* Who becomes the guest's root for a call, and itself again, would lose them on the way. */
+	if (kind == JAIL_SERVER_CAPS &&
+	    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED, 0, 0,
+		  0) < 0)
+		return error_errno(err, "set securebits");
 	if (prctl(PR_SET_KEEPCAPS, caps != 0, 0, 0, 0) < 0)
 		return error_errno(err, "keep capabilities");
 	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
@@ -209,9 +253,21 @@ int jail_drop(uid_t uid, bool file_capabilities, struct error *err)
 	return 0;
 }
 
+pid_t jail_clone(int *ret_pidfd)
+{
+	struct clone_args args = {
+		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET |
+			 CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+		.exit_signal = SIGCHLD,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
 int jail_enter(const struct jail *j, struct error *err)
 {
-	if (build_root(j, err) < 0 || jail_drop(j->uid, j->file_capabilities, err) < 0)
+	if (build_root(j, err) < 0 || jail_drop(j->uid, j->caps, err) < 0)
 		return error_wrap(err, "jail");
 	return 0;
 }

@@ -24,6 +24,13 @@ struct jail_bind {
 	bool writable; /* a device node */
 };
 
+/* What a process in the jail may do besides nothing. */
+enum jail_caps {
+	JAIL_NO_CAPS,
+	JAIL_FILE_CAPS,	  /* act as any owner on files: QEMU's 9p server */
+	JAIL_SERVER_CAPS, /* and as any user, for virtiofsd, which also locks itself up further */
+};
+
 struct jail {
 	const char *dir; /* empty directory to mount the root on */
 	const struct jail_bind *binds;
@@ -32,7 +39,7 @@ struct jail {
 	unsigned int shares_n;
 	uid_t uid; /* also the group */
 	bool proc; /* a /proc with its own processes only; the caller is in a pid namespace */
-	bool file_capabilities; /* keep what a file server needs to act as any owner */
+	enum jail_caps caps; /* kept; JAIL_NO_CAPS for whoever serves no files */
 };
 
 /*
@@ -42,6 +49,9 @@ struct jail {
  */
 int jail_uid(uid_t *ret, struct error *err);
 
+/* fork(2) into new mount, pid, ipc, uts and net namespaces; -1 and errno. */
+pid_t jail_clone(int *ret_pidfd);
+
 /*
  * Enters the jail: for a process that is single-threaded, root, and already in a mount namespace
  * of its own (whose other mounts vanish for it).  On error the process must exit.
@@ -49,9 +59,9 @@ int jail_uid(uid_t *ret, struct error *err);
 int jail_enter(const struct jail *j, struct error *err);
 
 /*
- * Only the last part of it: becomes `uid` (and the group of that number) with no capability but,
- * if asked for, the file server's, and no_new_privs.
+ * Only the last part of it: becomes `uid` (and the group of that number) with no capability but
+ * those of `caps`, and no_new_privs.
  */
-int jail_drop(uid_t uid, bool file_capabilities, struct error *err);
+int jail_drop(uid_t uid, enum jail_caps caps, struct error *err);
 
 #endif

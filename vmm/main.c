@@ -118,6 +118,8 @@ static int vmm_start(struct vmm *v, struct error *err)
 	v->engine = engine_choose(v->machine.engine, err);
 	if (!v->engine)
 		return -err->code;
+	if (v->machine.shares_n)
+		v->machine.sandbox.shares = v->engine->shares;
 	if (v->engine->start(&v->machine, &v->guest, err) < 0)
 		return -err->code;
 	v->boot_deadline_ns = monotonic_ns() + v->machine.boot_timeout_ms * 1000000ull;

@@ -22,7 +22,7 @@
  * 9p: cache=mmap keeps file data only while a file is open or mapped, which is what shared
  * writable mappings need; directories and attributes are asked of the host every time.
  */
-#define SHARES_OPTIONS "trans=virtio,version=9p2000.L,msize=131072,cache=mmap,directio"
+#define SHARES_9P_OPTIONS "trans=virtio,version=9p2000.L,msize=131072,cache=mmap,directio"
 /* Descriptors of the agent itself: pipes of every process. */
 #define AGENT_NOFILE 65536
 
@@ -105,14 +105,27 @@ static int entropy_setup(const uint8_t entropy[32], struct error *err)
 	return rc < 0 ? error_errno(err, "add entropy") : 0;
 }
 
+/* -1 and errno */
+static int shares_mount(enum spec_shares kind)
+{
+	switch (kind) {
+	case SPEC_SHARES_9P:
+		return mount(SPEC_SHARES_TAG, AGENT_SHARES, "9p", MS_NODEV, SHARES_9P_OPTIONS);
+	case SPEC_SHARES_VIRTIOFS:
+		/* What is kept, and for how long, its server says. */
+		return mount(SPEC_SHARES_TAG, AGENT_SHARES, "virtiofs", MS_NODEV, NULL);
+	default:
+		return 0;
+	}
+}
+
 int sandbox_setup(const struct spec_sandbox *s, struct error *err)
 {
 	if (clock_setup(s->realtime_ns, err) < 0 || entropy_setup(s->entropy, err) < 0)
 		return -err->code;
 	if (s->hostname && sethostname(s->hostname, strlen(s->hostname)) < 0)
 		return error_errno(err, "set hostname '%s'", s->hostname);
-	if (s->has_shares &&
-	    mount(SPEC_SHARES_TAG, AGENT_SHARES, "9p", MS_NODEV, SHARES_OPTIONS) < 0)
+	if (shares_mount(s->shares) < 0)
 		return error_errno(err, "mount the shares of the host");
 	if (network_loopback_up(err) < 0)
 		return -err->code;

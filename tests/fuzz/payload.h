@@ -204,7 +204,7 @@ static inline void sample_sandbox(struct spec_sandbox *s)
 	*s = (struct spec_sandbox){.hostname = "pod",
 				   .realtime_ns = 1700000000000000000,
 				   .entropy = {1, 2, 3},
-				   .has_shares = true,
+				   .shares = SPEC_SHARES_VIRTIOFS,
 				   .nics = nics,
 				   .nics_n = 2};
 }

@@ -256,6 +256,7 @@ static void test_bad_values(void **state)
 	p.container.mounts[0].destination = "/proc";
 	REFUSED(WIRE_CREATE, p.container.sysctl[0].value = NULL);
 	p.container.sysctl[0].value = "1";
+	REFUSED(WIRE_SETUP, p.sandbox.shares = SPEC_SHARES_KINDS);
 	REFUSED(WIRE_SETUP, p.sandbox.nics[0].name = NULL);
 	p.sandbox.nics[0].name = "eth0";
 #undef REFUSED

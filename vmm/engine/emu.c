@@ -6,7 +6,6 @@
 #include <linux/close_range.h>
 #include <inttypes.h>
 #include <linux/mount.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -243,7 +242,7 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 		.uid = c->uid,
 		/* QEMU's 9p server changes modes through /proc/self/fd, to follow no link. */
 		.proc = c->m.shares_n > 0,
-		.file_capabilities = c->m.shares_n > 0,
+		.caps = c->m.shares_n > 0 ? JAIL_FILE_CAPS : JAIL_NO_CAPS,
 	};
 	const struct rlimit no_core = {0, 0};
 	struct pollfd reader = {.fd = c->error_fd};
@@ -291,18 +290,6 @@ __attribute__((noreturn)) static void child_main(struct child *c)
 	if (write(c->error_fd, &err, sizeof(err)) < 0)
 		_exit(126);
 	_exit(127);
-}
-
-static pid_t clone_jailed(int *ret_pidfd)
-{
-	struct clone_args args = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET |
-			 CLONE_PIDFD,
-		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
-		.exit_signal = SIGCHLD,
-	};
-
-	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
 static void emu_kill(struct guest *g)
@@ -393,7 +380,7 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 	if (view_disks(m, views, err) < 0)
 		return -err->code;
 	c.m.disks = views;
-	g->pid = clone_jailed(&g->pidfd);
+	g->pid = jail_clone(&g->pidfd);
 	if (g->pid == 0)
 		child_main(&c);
 	close_views(m, views);
@@ -479,6 +466,7 @@ static int emu_wait(struct guest *g, struct error *err)
 const struct engine_ops engine_emu = {
 	.name = "emu",
 	.summary = "software emulation (QEMU TCG): runs anywhere, slowly",
+	.shares = SPEC_SHARES_9P,
 	.probe = emu_probe,
 	.start = emu_start,
 	.launch = emu_launch,

@@ -33,7 +33,8 @@ struct guest; /* the engine's own */
 
 struct engine_ops {
 	const char *name;
-	const char *summary; /* one line for `caisson doctor` */
+	const char *summary;	 /* one line for `caisson doctor` */
+	enum spec_shares shares; /* how it carries the machine's shares */
 
 	/* 0 when this host can run the engine, else -errno and the sentence that says what is
 	 * missing.  Looks only; cheap; no side effects. */

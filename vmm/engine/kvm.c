@@ -199,6 +199,7 @@ static int kvm_wait(struct guest *g, struct error *err)
 const struct engine_ops engine_kvm = {
 	.name = "kvm",
 	.summary = "hardware virtualization (KVM), with a machine monitor of our own",
+	.shares = SPEC_SHARES_VIRTIOFS,
 	.probe = kvm_probe,
 	.start = kvm_start,
 	.launch = kvm_launch,

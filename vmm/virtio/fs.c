@@ -31,13 +31,12 @@ static struct fs *fs_of(struct virtio_device *d)
 }
 
 /* Lock held. */
-static void lost(struct fs *f)
+static void cut_off(struct fs *f)
 {
 	f->gone = true;
 	io_remove(f->dev.env.io, &f->hangup);
 	/* Whoever reads at the other end must see it end, too. */
 	shutdown(f->server.fd, SHUT_RDWR);
-	virtio_device_failed(&f->dev, "the file server is gone");
 }
 
 static void hung_up(struct io_watch *w, uint32_t events)
@@ -46,8 +45,10 @@ static void hung_up(struct io_watch *w, uint32_t events)
 
 	pthread_mutex_lock(&f->dev.lock);
 	/* An answer that comes while a vCPU thread waits for it is that thread's business. */
-	if (!f->gone && events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
-		lost(f);
+	if (!f->gone && events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) {
+		cut_off(f);
+		virtio_device_failed(&f->dev, "the file server is gone");
+	}
 	pthread_mutex_unlock(&f->dev.lock);
 }
 
@@ -69,9 +70,9 @@ static void reset(struct virtio_device *d)
 {
 	struct fs *f = fs_of(d);
 
-	/* A server that does not stop would go on writing to the guest's memory: cut it off. */
+	/* A server that does not stop would go on writing to the guest's memory. */
 	if (vhost_user_stop(&f->server, d) < 0 && !f->gone)
-		lost(f);
+		cut_off(f);
 }
 
 static void config_read(struct virtio_device *d, uint32_t offset, void *buf, uint32_t size)
