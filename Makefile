@@ -69,6 +69,25 @@ check-sanitize: ## all tests with ASan and UBSan
 fuzz: setup-check setup-build ## fuzz the parsers, FUZZ_SECONDS (60) each
 	@tests/fuzz/run
 
+# A host of the lab: kvm, sriov, cki (`lab/lab hosts`).
+HOST ?= kvm
+
+.PHONY: setup-lab
+setup-lab:
+	@scripts/setup scripts/packages-lab.txt
+
+.PHONY: lab
+lab: setup-lab all ## a shell in an emulated server with KVM (HOST=kvm)
+	@BUILD=$(BUILD) lab/lab shell $(HOST)
+
+.PHONY: check-in-lab
+check-in-lab: setup-lab all ## the tests, in an emulated server (HOST=kvm)
+	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test $(HOST)
+
+.PHONY: check-lab
+check-lab: setup-check setup-lab ## the lab's own tests
+	@STRICT=$(STRICT) tests/run $(BUILD) lab
+
 .PHONY: bench-start
 bench-start: setup-check all ## time of a start against bare QEMU
 	@bench/start/run $(BUILD)
@@ -94,4 +113,5 @@ fmt-check:
 
 .PHONY: clean
 clean: ## remove the build directories (not the caches)
+	lab/lab stop --all
 	rm -rf build build-*

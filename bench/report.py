@@ -35,7 +35,9 @@ class Report:
         self.data = {"name": name, "clock": clock, "machine": machine(),
                      "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                      "series": {}, "claims": []}
-        self.directory = pathlib.Path(build) / "bench" / name
+        # In the lab the build is read-only, and results have a place of their own.
+        top = os.environ.get("CAISSON_RESULTS") or pathlib.Path(build) / "bench"
+        self.directory = pathlib.Path(top) / name
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def series(self, name, values, unit):

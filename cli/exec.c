@@ -206,6 +206,7 @@ static int launch(const struct container *c, const struct msg *request, int tty,
 		.type = WIRE_EXEC,
 		.request = request,
 		.tty_fd = tty,
+		.hold_fd = -1,
 		.preserve_fds = opt.preserve_fds,
 		.attached = !opt.detach,
 	};
@@ -214,8 +215,7 @@ static int launch(const struct container *c, const struct msg *request, int tty,
 
 	if (spawn_proxy(&o, ret, err) < 0)
 		return -err->code;
-	if (c->state.cgroup &&
-	    cgroup_enter(c->state.cgroup, c->state.systemd_cgroup, ret->pid, err) < 0)
+	if (c->state.cgroup && cgroup_enter(c->state.cgroup, ret->pid, err) < 0)
 		return -err->code;
 	spawn_go(ret);
 	pfd.fd = ret->status_fd;

@@ -38,7 +38,7 @@ static struct json_object *linux_features(void)
 	json_object_object_add(l, "namespaces", strings(namespaces));
 	json_object_object_add(cgroup, "v1", json_object_new_boolean(true));
 	json_object_object_add(cgroup, "v2", json_object_new_boolean(true));
-	json_object_object_add(cgroup, "systemd", json_object_new_boolean(false));
+	json_object_object_add(cgroup, "systemd", json_object_new_boolean(true));
 	json_object_object_add(cgroup, "systemdUser", json_object_new_boolean(false));
 	json_object_object_add(l, "cgroup", cgroup);
 	json_object_object_add(l, "seccomp", enabled(true));

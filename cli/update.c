@@ -1,21 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "cli/command.h"
+#include "lib/cleanup.h"
 #include "lib/wire.h"
+#include "runtime/cgroup.h"
 #include "runtime/client.h"
 #include "runtime/sandbox.h"
+#include "runtime/scope.h"
 #include "runtime/settings.h"
 
 static struct {
-	const char *memory, *pids, *quota, *period;
+	const char *resources;
+	const char *memory, *reservation, *swap, *pids, *quota, *period, *shares;
+	const char *cpus, *mems;
 } opt;
 
 static const struct option options[] = {
+	{"resources", 'r', OPTION_STRING, "FILE",
+	 "limits as linux.resources of a configuration has them (-: standard input)",
+	 &opt.resources},
 	{"memory", 0, OPTION_STRING, "BYTES", "memory limit inside the guest", &opt.memory},
+	{"memory-reservation", 0, OPTION_STRING, "BYTES", "memory kept for it inside the guest",
+	 &opt.reservation},
+	{"memory-swap", 0, OPTION_STRING, "BYTES", "limit of memory and swap together", &opt.swap},
 	{"pids-limit", 0, OPTION_STRING, "N", "number of processes", &opt.pids},
 	{"cpu-quota", 0, OPTION_STRING, "USEC", "CPU time in each period", &opt.quota},
 	{"cpu-period", 0, OPTION_STRING, "USEC", "length of the period", &opt.period},
+	{"cpu-share", 0, OPTION_STRING, "N", "weight among others, 2 to 262144", &opt.shares},
+	{"cpuset-cpus", 0, OPTION_STRING, "LIST", "CPUs of the host to run on", &opt.cpus},
+	{"cpuset-mems", 0, OPTION_STRING, "LIST", "memory nodes of the host", &opt.mems},
+	{"blkio-weight", 0, OPTION_IGNORED, "N", "taken and ignored", NULL},
+	{"cpu-rt-period", 0, OPTION_IGNORED, "USEC", "taken and ignored", NULL},
+	{"cpu-rt-runtime", 0, OPTION_IGNORED, "USEC", "taken and ignored", NULL},
+	{"kernel-memory", 0, OPTION_IGNORED, "BYTES", "taken and ignored", NULL},
+	{"kernel-memory-tcp", 0, OPTION_IGNORED, "BYTES", "taken and ignored", NULL},
 	{.name = NULL},
 };
 
@@ -31,41 +52,94 @@ static int number(const char *name, const char *text, int64_t *ret, struct error
 	return 0;
 }
 
-static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
+/* Options on top of what the file says, in the form of a file, so that both are checked alike. */
+static int write_document(char **ret, struct error *err)
 {
-	struct spec_resources r = {.memory_max = -1,
-				   .memory_low = -1,
-				   .memory_swap_max = -1,
-				   .pids_max = -1,
-				   .cpu_quota_us = -1,
-				   .cpu_period_us = -1};
-	struct wire_update head;
-	struct container c;
+	int64_t memory = 0, low = 0, swap = 0, pids = 0, quota = 0, period = 0, shares = 0;
+	const char *cpus = opt.cpus ?: "", *mems = opt.mems ?: "";
+
+	if (number("memory", opt.memory, &memory, err) < 0 ||
+	    number("memory-reservation", opt.reservation, &low, err) < 0 ||
+	    number("memory-swap", opt.swap, &swap, err) < 0 ||
+	    number("pids-limit", opt.pids, &pids, err) < 0 ||
+	    number("cpu-quota", opt.quota, &quota, err) < 0 ||
+	    number("cpu-period", opt.period, &period, err) < 0 ||
+	    number("cpu-share", opt.shares, &shares, err) < 0)
+		return -err->code;
+	if (cpus[strspn(cpus, "0123456789,-")] || mems[strspn(mems, "0123456789,-")])
+		return error_set(err, EINVAL, "'%s' is not a list of numbers and ranges",
+				 cpus[strspn(cpus, "0123456789,-")] ? cpus : mems);
+	if (asprintf(ret,
+		     "{\"memory\":{\"limit\":%lld,\"reservation\":%lld,\"swap\":%lld},"
+		     "\"pids\":{\"limit\":%lld},\"cpu\":{\"quota\":%lld,\"period\":%lld,"
+		     "\"shares\":%lld,\"cpus\":\"%s\",\"mems\":\"%s\"}}",
+		     (long long)memory, (long long)low, (long long)swap, (long long)pids,
+		     (long long)quota, (long long)period, (long long)shares, cpus, mems) < 0)
+		return error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+static int read_resources(struct config *ret, struct error *err)
+{
+	_cleanup_free_ char *json = NULL;
+
+	if (opt.resources)
+		return config_resources_load(
+			ret, strcmp(opt.resources, "-") == 0 ? "/dev/stdin" : opt.resources, err);
+	if (write_document(&json, err) < 0)
+		return -err->code;
+	return config_resources_parse(ret, "the options", json, strlen(json), err);
+}
+
+static int update(struct container *c, const struct config *new, struct error *err)
+{
+	struct wire_update head = {.container = c->state.id};
+	struct spec_resources r = new->container.resources;
 	struct msg m;
 	int rc;
 
-	(void)argc;
-	if (number("memory", opt.memory, &r.memory_max, err) < 0 ||
-	    number("pids-limit", opt.pids, &r.pids_max, err) < 0 ||
-	    number("cpu-quota", opt.quota, &r.cpu_quota_us, err) < 0 ||
-	    number("cpu-period", opt.period, &r.cpu_period_us, err) < 0)
-		return -err->code;
-	if (container_open(&c, g->root, argv[0], false, err) < 0)
-		return -err->code;
-	head.container = c.state.id;
+	if (state_status(&c->state) == STATUS_STOPPED)
+		return error_set(err, ESRCH, "the container is stopped");
 	msg_init_encode(&m);
 	wire_update_codec(&m, &head);
 	spec_resources_codec(&m, &r);
-	rc = client_call(c.dir_fd, WIRE_UPDATE, &m, NULL, err);
+	rc = client_call(c->dir_fd, WIRE_UPDATE, &m, NULL, err);
 	msg_done(&m);
-	container_done(&c);
-	return rc < 0 ? error_wrap(err, "%s", argv[0]) : 0;
+	if (rc == 0 && c->state.scope)
+		rc = scope_update(c->state.scope, &new->host, err);
+	else if (rc == 0 && c->state.cgroup)
+		rc = cgroup_update(c->state.cgroup, &new->host, err);
+	return rc;
+}
+
+static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
+{
+	struct container c;
+	struct config new;
+	int rc;
+
+	(void)argc;
+	if (read_resources(&new, err) < 0)
+		return -err->code;
+	rc = container_open(&c, g->root, argv[0], true, err);
+	if (rc == 0) {
+		rc = update(&c, &new, err);
+		if (rc < 0)
+			error_wrap(err, "%s", argv[0]);
+		container_done(&c);
+	}
+	config_done(&new);
+	return rc;
 }
 
 const struct command cmd_update = {
 	.name = "update",
 	.args = "ID",
 	.summary = "change the limits of a container",
+	.details =
+		"Limits on memory, processes and CPU time are set in the guest; the host's cgroup "
+		"of the sandbox gets CPU time, weight and placement. With --resources the other "
+		"options are not looked at.",
 	.options = options,
 	.args_min = 1,
 	.args_max = 1,

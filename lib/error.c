@@ -32,6 +32,7 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 int error_errno(struct error *err, const char *fmt, ...)
 {
 	int code = errno ? errno : EIO;
+	const char *reason;
 	va_list ap;
 	size_t n;
 
@@ -42,7 +43,9 @@ int error_errno(struct error *err, const char *fmt, ...)
 	vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
 	n = strlen(err->text);
-	snprintf(err->text + n, sizeof(err->text) - n, ": %s", strerror(code));
+	/* Not strerror(3), which looks for translations in files. */
+	reason = strerrordesc_np(code);
+	snprintf(err->text + n, sizeof(err->text) - n, ": %s", reason ?: "Unknown error");
 	flatten(err->text);
 	return -code;
 }

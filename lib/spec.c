@@ -93,7 +93,10 @@ void spec_resources_codec(struct msg *m, struct spec_resources *r)
 
 static void code_rootfs(struct msg *m, struct spec_rootfs *r)
 {
-	code_required(m, &r->lower_serial);
+	msg_str(m, &r->lower_serial);
+	msg_i32(m, &r->lower_share);
+	if (!r->lower_serial && r->lower_share < 0)
+		m->broken = true;
 	msg_str(m, &r->scratch_serial);
 	msg_u64(m, &r->upper_size);
 	msg_bool(m, &r->readonly);
@@ -106,6 +109,7 @@ void spec_container_codec(struct msg *m, struct spec_container *c)
 	msg_str(m, &c->hostname);
 	msg_str(m, &c->domainname);
 	msg_u64(m, &c->unshare);
+	msg_str(m, &c->pid_of);
 	code_rootfs(m, &c->rootfs);
 	msg_list(m, &c->mounts, &c->mounts_n, sizeof(*c->mounts));
 	for (uint32_t i = 0; i < c->mounts_n; i++)

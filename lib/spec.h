@@ -83,7 +83,8 @@ struct spec_resources {
 };
 
 struct spec_rootfs {
-	char *lower_serial;   /* serial number of the disk with the erofs image */
+	char *lower_serial;  /* serial number of the disk with the erofs image; NULL: lower_share */
+	int32_t lower_share; /* else the share that is the image */
 	char *scratch_serial; /* disk for what the container writes; NULL: tmpfs */
 	uint64_t upper_size;  /* bytes, limit of that tmpfs; 0: half of the guest's memory */
 	bool readonly;
@@ -95,7 +96,8 @@ struct spec_container {
 	char *hostname;	  /* NULL: keep */
 	char *domainname; /* NULL: keep */
 	uint64_t unshare; /* CLONE_NEWPID, NEWIPC, NEWUTS, NEWCGROUP, NEWNET: new ones besides
-			     NEWNS, which every container has */
+			     NEWNS, which every container has; else it has the guest's own */
+	char *pid_of;	  /* container whose pid namespace it has instead; NULL: none */
 	struct spec_rootfs rootfs;
 	struct spec_mount *mounts;
 	uint32_t mounts_n;

@@ -41,6 +41,7 @@ static const struct {
 	{WIRE_FREEZE, false, 4096, "FREEZE"},
 	{WIRE_PS, false, 4096, "PS"},
 	{WIRE_UPDATE, false, WIRE_PAYLOAD_MAX, "UPDATE"},
+	{WIRE_STATS, false, 4096, "STATS"},
 	{WIRE_SHUTDOWN, false, 0, "SHUTDOWN"},
 	{WIRE_RESIZE, false, 4, "RESIZE"},
 	{WIRE_HANGUP, false, 0, "HANGUP"},

@@ -32,7 +32,7 @@
 #include "lib/msg.h"
 
 /* Raised when a frame or a structure in lib/spec.h changes; both sides must agree. */
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 
 #define WIRE_HEADER_SIZE 12u
 #define WIRE_PAYLOAD_MAX MSG_SIZE_MAX /* host to guest */
@@ -49,8 +49,9 @@ enum wire_type {
 	WIRE_EXEC,	/* wire_exec: another process in a running container */
 	WIRE_SIGNAL,	/* wire_signal */
 	WIRE_FREEZE,	/* wire_freeze */
-	WIRE_PS,	/* wire_target; the result's text lists pids, one per line */
+	WIRE_PS,	/* wire_target; text: a line per process, "PID CPU_MS RSS_KB NAME" */
 	WIRE_UPDATE,	/* wire_update */
+	WIRE_STATS,	/* wire_target; text: lines "FILE[.KEY] VALUE" of its control group */
 	WIRE_SHUTDOWN,	/* no payload: kill everything, sync, unmount, power off */
 
 	/* Without an answer, host to guest. */

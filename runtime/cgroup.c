@@ -132,20 +132,10 @@ static int parse_path(struct hierarchies *h, const char *path, struct error *err
 	return 0;
 }
 
-static int open_all(struct hierarchies *h, const char *path, bool systemd, struct error *err)
+static int open_all(struct hierarchies *h, const char *path, struct error *err)
 {
 	h->n = 0;
 	h->path[0] = 0;
-	if (systemd) {
-		if (access("/run/systemd/system", F_OK) < 0)
-			return error_set(
-				err, EOPNOTSUPP,
-				"--systemd-cgroup: systemd is not running on this machine");
-		return error_set(
-			err, EOPNOTSUPP,
-			"--systemd-cgroup: cgroup '%s': only the cgroupfs manager is supported",
-			path);
-	}
 	if (parse_path(h, path, err) < 0)
 		return -err->code;
 	return find_hierarchies(h, err);
@@ -450,18 +440,26 @@ static int create_all(const struct hierarchies *h, const struct config_host_reso
 	return rc;
 }
 
-int cgroup_create(const char *path, bool systemd, const struct config_host_resources *r,
-		  struct error *err)
+int cgroup_create(const char *path, const struct config_host_resources *r, struct error *err)
 {
 	_cleanup_hierarchies_ struct hierarchies h = {0};
 	struct error own;
 	int rc;
 
 	err = err ? err : &own;
-	rc = open_all(&h, path, systemd, err);
+	rc = open_all(&h, path, err);
 	if (rc < 0)
 		return rc;
 	return create_all(&h, r, err) < 0 ? error_wrap(err, "cgroup '%s'", path) : 0;
+}
+
+int cgroup_update(const char *path, const struct config_host_resources *r, struct error *err)
+{
+	_cleanup_hierarchies_ struct hierarchies h = {0};
+
+	if (open_all(&h, path, err) < 0)
+		return -err->code;
+	return set_resources(&h, r, err) < 0 ? error_wrap(err, "cgroup '%s'", path) : 0;
 }
 
 static int enter_one(const struct hierarchies *h, const struct hierarchy *one, pid_t pid)
@@ -482,14 +480,14 @@ static int enter_one(const struct hierarchies *h, const struct hierarchy *one, p
 	return leaf < 0 ? -errno : write_file(leaf, "cgroup.procs", text);
 }
 
-int cgroup_enter(const char *path, bool systemd, pid_t pid, struct error *err)
+int cgroup_enter(const char *path, pid_t pid, struct error *err)
 {
 	_cleanup_hierarchies_ struct hierarchies h = {0};
 	struct error own;
 	int rc;
 
 	err = err ? err : &own;
-	rc = open_all(&h, path, systemd, err);
+	rc = open_all(&h, path, err);
 	for (size_t i = 0; i < h.n && !rc; i++) {
 		rc = enter_one(&h, &h.v[i], pid);
 		if (rc < 0)
@@ -537,14 +535,14 @@ static int kill_one(int dir, struct error *err)
 	return rc < 0 ? error_set(err, -rc, "list its processes: %s", strerror(-rc)) : 0;
 }
 
-int cgroup_kill(const char *path, bool systemd, struct error *err)
+int cgroup_kill(const char *path, struct error *err)
 {
 	_cleanup_hierarchies_ struct hierarchies h = {0};
 	struct error own;
 	int rc;
 
 	err = err ? err : &own;
-	rc = open_all(&h, path, systemd, err);
+	rc = open_all(&h, path, err);
 	for (size_t i = 0; i < h.n && !rc; i++) {
 		_cleanup_close_ int dir = open_cgroup(&h, &h.v[i]);
 
@@ -557,14 +555,14 @@ int cgroup_kill(const char *path, bool systemd, struct error *err)
 	return rc;
 }
 
-int cgroup_remove(const char *path, bool systemd, struct error *err)
+int cgroup_remove(const char *path, struct error *err)
 {
 	_cleanup_hierarchies_ struct hierarchies h = {0};
 	struct error own;
 	int rc;
 
 	err = err ? err : &own;
-	rc = open_all(&h, path, systemd, err);
+	rc = open_all(&h, path, err);
 	if (rc < 0)
 		return rc;
 	return remove_all(&h, 1000, err) < 0 ? error_wrap(err, "cgroup '%s'", path) : 0;

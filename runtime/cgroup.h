@@ -9,8 +9,7 @@
  * /caisson there when relative.  (config-linux.md leaves that place to the runtime, and
  * one that does not depend on who calls lets `delete` find what `create` made.)
  *
- * systemd: the form slice:prefix:name is not implemented; every function refuses it with
- * a sentence.
+ * Where systemd is to make it, it does (scope.h), and what is used here is the path.
  *
  * Trust: the path comes from the configuration; components ".." are refused.  Whatever
  * is in the cgroup when it is removed gets killed, so create() refuses one that holds
@@ -32,20 +31,22 @@
  * taken.  0, or -errno with err set and what was made removed: -EINVAL for the path, -EBUSY when
  * it has processes, -EOPNOTSUPP when r needs a controller that is not there, -EROFS.
  */
-int cgroup_create(const char *path, bool systemd, const struct config_host_resources *r,
-		  struct error *err);
+int cgroup_create(const char *path, const struct config_host_resources *r, struct error *err);
+
+/* Sets what r says in one that is there.  0 or -errno with err set. */
+int cgroup_update(const char *path, const struct config_host_resources *r, struct error *err);
 
 /* Moves a process there.  0 or -errno with err set. */
-int cgroup_enter(const char *path, bool systemd, pid_t pid, struct error *err);
+int cgroup_enter(const char *path, pid_t pid, struct error *err);
 
 /*
  * Kills every process in it and below (but the caller), and waits until they are gone.  0, also
  * when the cgroup is not there; -EBUSY: some do not go; else -errno with err set.
  */
-int cgroup_kill(const char *path, bool systemd, struct error *err);
+int cgroup_kill(const char *path, struct error *err);
 
 /* Removes it and the cgroups below it.  0, also when it is not there; -EBUSY: it has processes;
  * else -errno with err set. */
-int cgroup_remove(const char *path, bool systemd, struct error *err);
+int cgroup_remove(const char *path, struct error *err);
 
 #endif

@@ -59,6 +59,46 @@ static void read_annotations(struct doc *d, struct json_object *o, struct config
 			doc_fail(d, EINVAL, "annotations", "has an empty key");
 }
 
+/* Containerd's words, then CRI-O's and podman's. */
+static const struct {
+	const char *type, *sandbox;
+} pod_annotations[] = {
+	{"io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"},
+	{"io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"},
+};
+
+/* What the pod's containers may use together, where their manager knows; the machine holds it. */
+static void read_pod_memory(struct config *c)
+{
+	const char *text = config_annotation(c, "io.kubernetes.cri.sandbox-memory");
+	char *end;
+	long long n = text ? strtoll(text, &end, 10) : 0;
+
+	if (text && !*end && n > c->memory_limit)
+		c->memory_limit = n;
+}
+
+static void read_pod(struct doc *d, struct config *c)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(pod_annotations); i++) {
+		const char *type = config_annotation(c, pod_annotations[i].type);
+		const char *sandbox = config_annotation(c, pod_annotations[i].sandbox);
+
+		if (!type)
+			continue;
+		if (strcmp(type, "sandbox") == 0) {
+			c->pod = POD_SANDBOX;
+		} else if (strcmp(type, "container") != 0) {
+			doc_fail(d, EINVAL, "annotations",
+				 "has %s '%.100s', not sandbox or container",
+				 pod_annotations[i].type, type);
+		} else if (sandbox) {
+			c->pod = POD_MEMBER;
+			c->sandbox = (char *)sandbox;
+		}
+	}
+}
+
 static void read_config(struct doc *d, struct json_object *o, struct config *c)
 {
 	struct spec_process *process = &c->container.process;
@@ -76,6 +116,7 @@ static void read_config(struct doc *d, struct json_object *o, struct config *c)
 	config_read_mounts(d, o, c);
 	config_read_hooks(d, o, c);
 	read_annotations(d, o, c);
+	read_pod(d, c);
 
 	mark = doc_enter(d, "linux");
 	config_read_linux(d, linux_part, c);
@@ -83,6 +124,8 @@ static void read_config(struct doc *d, struct json_object *o, struct config *c)
 	mark = doc_enter(d, "linux.resources");
 	config_read_resources(d, doc_object(d, linux_part, "resources"), c);
 	doc_leave(d, mark);
+	if (c->pod == POD_SANDBOX)
+		read_pod_memory(c);
 	mark = doc_enter(d, "linux.seccomp");
 	seccomp_read(d, doc_object(d, linux_part, "seccomp"), process);
 	doc_leave(d, mark);
@@ -233,4 +276,28 @@ int config_process_load(struct spec_process *ret, struct config *c, const char *
 	if (rc < 0)
 		return rc;
 	return parse_process(ret, c, path, json, size, err);
+}
+
+int config_resources_parse(struct config *c, const char *name, const char *json, size_t size,
+			   struct error *err)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+	struct doc d = {.name = name, .err = err, .arena = &c->arena};
+
+	*c = (struct config){.memory_limit = -1};
+	o = doc_parse(&d, json, size);
+	config_read_resources(&d, o, c);
+	if (d.rc)
+		config_done(c);
+	return d.rc;
+}
+
+int config_resources_load(struct config *c, const char *path, struct error *err)
+{
+	_cleanup_free_ char *json = NULL;
+	size_t size = 0;
+
+	if (read_file(&json, &size, path, err) < 0)
+		return -err->code;
+	return config_resources_parse(c, path, json, size, err);
 }

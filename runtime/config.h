@@ -59,8 +59,20 @@ struct config_host_resources {
 	char *cpuset_cpus, *cpuset_mems;
 };
 
+/* What the container is to the containers around it, by the annotations of its manager. */
+enum config_pod {
+	POD_NONE,
+	POD_SANDBOX, /* the first of a pod: others may join its guest */
+	POD_MEMBER,  /* it joins the guest of `sandbox` */
+};
+
 struct config {
 	char *oci_version;
+	enum config_pod pod;
+	char *sandbox;	 /* id of a member's sandbox; else NULL */
+	uint64_t joined; /* CLONE_NEW*: namespaces given by path, which are the sandbox's */
+	struct spec_pair *joined_paths; /* type and path of each of them, and of the network */
+	uint32_t joined_n;
 	char *root_path; /* absolute; relative ones are taken from the bundle; not resolved */
 	struct spec_container container; /* id and rootfs.lower_serial are left NULL */
 	struct config_share *shares;
@@ -69,7 +81,7 @@ struct config {
 	char *netns_path;   /* and its path; NULL: a new, empty one */
 	char *cgroups_path; /* as given; NULL: none */
 	struct config_host_resources host;
-	int64_t memory_limit; /* linux.resources.memory.limit in bytes; -1: none */
+	int64_t memory_limit; /* linux.resources.memory.limit in bytes, or the pod's; -1: none */
 	struct config_hooks hooks[HOOK_KINDS];
 	struct spec_pair *annotations;
 	uint32_t annotations_n;
@@ -99,6 +111,14 @@ int config_process_load(struct spec_process *ret, struct config *c, const char *
 			struct error *err);
 int config_process_parse(struct spec_process *ret, struct config *c, const char *json, size_t size,
 			 struct error *err);
+
+/*
+ * Resources alone, as `update --resources FILE` gets them (config-linux.md, "control groups"), into
+ * c->container.resources, c->host and c->memory_limit.  *c is new; config_done() frees.
+ */
+int config_resources_load(struct config *c, const char *path, struct error *err);
+int config_resources_parse(struct config *c, const char *name, const char *json, size_t size,
+			   struct error *err);
 
 /* The number of a capability by its name, with or without CAP_; -1 if there is none such. */
 int config_capability(const char *name);

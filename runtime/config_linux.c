@@ -13,6 +13,9 @@
 /* What every container behind a guest kernel has of its own, when nothing is said. */
 #define UNSHARE_ALL (CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
+/* What a member of a pod may have of its sandbox. */
+#define JOINABLE (CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
+
 static const struct doc_name namespaces[] = {
 	{"pid", CLONE_NEWPID},	     {"ipc", CLONE_NEWIPC},    {"uts", CLONE_NEWUTS},
 	{"cgroup", CLONE_NEWCGROUP}, {"mount", CLONE_NEWNS},   {"network", CLONE_NEWNET},
@@ -32,9 +35,20 @@ static uint64_t read_namespace(struct doc *d, struct json_object *o, struct conf
 		doc_fail(d, EINVAL, "type", "'%.200s' is not a namespace", type);
 		return 0;
 	}
+	if (c->joined & ns->value)
+		doc_fail(d, EINVAL, "type", "'%s' is there twice", type);
+	if (path && c->pod == POD_MEMBER) {
+		struct spec_pair *p = &c->joined_paths[c->joined_n++];
+
+		p->key = (char *)ns->name;
+		p->value = (char *)path;
+		c->joined |= ns->value;
+	}
 	if (ns->value == CLONE_NEWNET) {
 		c->netns_set = true;
 		c->netns_path = (char *)path;
+	} else if (path && c->pod == POD_MEMBER && ns->value & JOINABLE) {
+		return 0;
 	} else if (path) {
 		doc_fail(d, EOPNOTSUPP, "path",
 			 "'%.200s': a host namespace cannot be joined from behind a guest kernel",
@@ -50,6 +64,8 @@ static void read_namespaces(struct doc *d, struct json_object *o, struct config 
 	uint64_t seen = 0;
 	uint32_t n;
 	struct json_object *a = doc_array(d, o, "namespaces", &n);
+
+	c->joined_paths = n ? doc_alloc(d, n, sizeof(*c->joined_paths)) : NULL;
 
 	for (uint32_t i = 0; i < n && !d->rc; i++) {
 		size_t mark = doc_enter_index(d, "namespaces", i);
@@ -153,9 +169,11 @@ static void read_rootfs_propagation(struct doc *d, struct json_object *o, struct
 
 /* Both names are set in the container's own UTS namespace or not at all, as in runc: another
  * container of the sandbox may share the guest's. */
-static void check_uts(struct doc *d, const struct spec_container *ct)
+static void check_uts(struct doc *d, const struct config *c)
 {
-	if (ct->unshare & CLONE_NEWUTS)
+	const struct spec_container *ct = &c->container;
+
+	if ((ct->unshare | c->joined) & CLONE_NEWUTS)
 		return;
 	if (ct->hostname)
 		doc_fail(d, EINVAL, "namespaces", "has no uts, which hostname '%s' needs",
@@ -175,7 +193,7 @@ void config_read_linux(struct doc *d, struct json_object *o, struct config *c)
 	doc_refuse(d, o, "intelRdt", "cache and bandwidth allocation is not supported");
 	doc_refuse(d, o, "netDevices", "moving network devices is not supported");
 	read_namespaces(d, o, c);
-	check_uts(d, ct);
+	check_uts(d, c);
 	read_devices(d, o, ct);
 	c->cgroups_path = doc_string(d, o, "cgroupsPath");
 	if (c->cgroups_path)

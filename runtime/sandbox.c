@@ -25,7 +25,9 @@
 #include "runtime/hooks.h"
 #include "runtime/json.h"
 #include "runtime/network.h"
+#include "runtime/pod.h"
 #include "runtime/rootfs.h"
+#include "runtime/scope.h"
 #include "runtime/scratch.h"
 #include "runtime/settings.h"
 #include "runtime/spawn.h"
@@ -48,7 +50,8 @@ struct creation {
 	int scratch_fd, listen_fd, log_fd, tty_fd;
 	char bundle[PATH_MAX];
 	char jail_dir[PATH_MAX];
-	char netns[64]; /* the proxy's own namespace, when the configuration names none */
+	struct scope scope; /* unit "": none */
+	char netns[64];	    /* the proxy's own namespace, when the configuration names none */
 	struct msg request;
 	struct spawned proxy, monitor;
 	sigset_t interrupts;
@@ -141,6 +144,10 @@ static int creation_load(struct creation *c, struct error *err)
 		return error_errno(err, "guest initramfs '%s'", c->settings.initrd);
 	c->config.container.id = arena_strdup(&c->config.arena, c->o->id);
 	c->config.container.process.extra_fds = c->o->preserve_fds;
+	c->config.container.rootfs.lower_share = -1;
+	/* The guest's own IPC and UTS namespaces are the sandbox's: nobody else is in them. */
+	if (c->config.pod != POD_MEMBER)
+		c->config.container.unshare &= ~(uint64_t)(CLONE_NEWIPC | CLONE_NEWUTS);
 	timeline_mark("config");
 	return 0;
 }
@@ -160,7 +167,7 @@ static void fill_state(struct creation *c, char *now, size_t size)
 	c->state.created = arena_strdup(&c->state.arena, now);
 	c->state.oci_version = arena_strdup(&c->state.arena, c->config.oci_version);
 	c->state.engine = arena_strdup(&c->state.arena, c->settings.engine);
-	c->state.systemd_cgroup = c->o->systemd_cgroup;
+	c->state.shares_next = c->config.shares_n;
 	c->state.terminal = c->config.container.process.terminal;
 	c->state.annotations = c->config.annotations; /* outlives the state here */
 	c->state.annotations_n = c->config.annotations_n;
@@ -201,6 +208,8 @@ static int creation_files(struct creation *c, struct error *err)
 		return -err->code;
 	r->lower_serial = (char *)LOWER_SERIAL;
 	r->upper_size = c->settings.scratch;
+	if (c->settings.scratch_disk && c->config.pod == POD_MEMBER)
+		return error_set(err, EOPNOTSUPP, "a member of a pod cannot have a scratch disk");
 	if (c->settings.scratch_disk) {
 		c->scratch_fd = scratch_open(c->settings.cache, c->settings.scratch_disk, err);
 		if (c->scratch_fd < 0)
@@ -217,7 +226,10 @@ static int creation_cgroup(struct creation *c, struct error *err)
 
 	if (!path || c->o->no_cgroup)
 		return 0;
-	if (cgroup_create(path, c->o->systemd_cgroup, &c->config.host, err) < 0)
+	/* systemd's begins with a process in it: creation_scope(). */
+	if (c->o->systemd_cgroup)
+		return scope_parse(path, &c->scope, err);
+	if (cgroup_create(path, &c->config.host, err) < 0)
 		return -err->code;
 	/* On record only now that it is ours: whatever is in it dies with the sandbox. */
 	c->state.cgroup = arena_strdup(&c->state.arena, path);
@@ -262,8 +274,28 @@ static int admit(struct creation *c, struct state_process *slot, struct spawned 
 	*slot = state_process_of(s->pid);
 	if (state_write(c->dir_fd, &c->state, err) < 0)
 		return -err->code;
-	if (c->state.cgroup && cgroup_enter(c->state.cgroup, c->o->systemd_cgroup, s->pid, err) < 0)
+	if (c->state.cgroup && cgroup_enter(c->state.cgroup, s->pid, err) < 0)
 		return -err->code;
+	return 0;
+}
+
+static int creation_join(struct creation *c, struct error *err)
+{
+	if (c->config.pod != POD_MEMBER)
+		return 0;
+	return pod_join(c->o->root, c->dir_fd, &c->state, &c->config, c->image.fd, err);
+}
+
+static int creation_scope(struct creation *c, struct error *err)
+{
+	_cleanup_free_ char *cgroup = NULL;
+
+	if (!c->scope.unit[0])
+		return 0;
+	if (scope_start(&c->scope, c->proxy.pid, &c->config.host, &cgroup, err) < 0)
+		return -err->code;
+	c->state.cgroup = arena_strdup(&c->state.arena, cgroup);
+	c->state.scope = arena_strdup(&c->state.arena, c->scope.unit);
 	return 0;
 }
 
@@ -276,6 +308,8 @@ static int creation_proxy(struct creation *c, struct error *err)
 		.tty_fd = c->tty_fd,
 		.preserve_fds = c->o->preserve_fds,
 		.attached = c->o->attached,
+		/* Its lock says that the image is in use; a sandbox's is with the monitor. */
+		.hold_fd = c->state.sandbox ? c->image.fd : -1,
 		.join_netns = c->config.netns_set,
 		.netns = c->config.netns_path,
 	};
@@ -287,10 +321,12 @@ static int creation_proxy(struct creation *c, struct error *err)
 				 "the configuration is longer than %u bytes for the "
 				 "guest",
 				 MSG_SIZE_MAX);
-	c->listen_fd = client_listen(c->dir_fd, err);
-	if (c->listen_fd < 0)
-		return c->listen_fd;
-	if (spawn_proxy(&o, &c->proxy, err) < 0)
+	if (!c->state.sandbox) {
+		c->listen_fd = client_listen(c->dir_fd, err);
+		if (c->listen_fd < 0)
+			return c->listen_fd;
+	}
+	if (spawn_proxy(&o, &c->proxy, err) < 0 || creation_scope(c, err) < 0)
 		return -err->code;
 	if (admit(c, &c->state.init, &c->proxy, err) < 0)
 		return -err->code;
@@ -316,7 +352,7 @@ static int creation_network(struct creation *c, struct error *err)
 	const char *path = c->config.netns_path;
 	struct error ignored;
 
-	if (!c->config.netns_set)
+	if (!c->config.netns_set || c->state.sandbox)
 		return 0;
 	if (!path) {
 		snprintf(c->netns, sizeof(c->netns), "/proc/%d/ns/net", c->proxy.pid);
@@ -358,6 +394,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.nics = nics,
 		.nics_n = c->network.n,
 		.shares_n = c->config.shares_n,
+		.serve_shares = c->config.shares_n > 0 || c->config.pod == POD_SANDBOX,
 		.jail_dir = c->jail_dir,
 		.listen_fd = c->listen_fd,
 		.log_fd = c->log_fd,
@@ -370,6 +407,10 @@ static int creation_monitor(struct creation *c, struct error *err)
 			},
 	};
 
+	if (c->state.sandbox) {
+		spawn_go(&c->proxy);
+		return 0;
+	}
 	m.shares = arena_alloc(&c->config.arena, (c->config.shares_n + 1) * sizeof(*m.shares));
 	if (!m.shares || getrandom(m.sandbox.entropy, sizeof(m.sandbox.entropy), 0) < 0)
 		return error_errno(err, "prepare the machine");
@@ -490,9 +531,8 @@ static void interrupts_unblock(const struct creation *c, const sigset_t *old, bo
 static int creation_run(struct creation *c, struct error *err)
 {
 	static int (*const steps[])(struct creation *, struct error *) = {
-		creation_begin,	   creation_files,   creation_cgroup,
-		creation_terminal, creation_proxy,   creation_hooks,
-		creation_network,  creation_monitor, creation_wait,
+		creation_begin, creation_files, creation_cgroup,  creation_terminal, creation_join,
+		creation_proxy, creation_hooks, creation_network, creation_monitor,  creation_wait,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
@@ -659,13 +699,13 @@ int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *
 		/* The monitor first, politely: it takes the guest down. */
 		end_process(&s.monitor, 3000);
 		end_process(&s.init, 0);
-		if (s.cgroup && cgroup_kill(s.cgroup, s.systemd_cgroup, err) < 0 &&
-		    !is_no_cgroup(err))
+		if (s.sandbox && pod_leave(root, dir_fd, &s, err) < 0)
+			first = *err;
+		if (s.cgroup && cgroup_kill(s.cgroup, err) < 0 && !is_no_cgroup(err))
 			first = first.code ? first : *err;
 		if (s.netns && network_release(s.netns, err) < 0)
 			first = first.code ? first : *err;
-		if (s.cgroup && cgroup_remove(s.cgroup, s.systemd_cgroup, err) < 0 &&
-		    !is_no_cgroup(err))
+		if (s.cgroup && cgroup_remove(s.cgroup, err) < 0 && !is_no_cgroup(err))
 			first = first.code ? first : *err;
 		state_done(&s);
 	}

@@ -151,7 +151,7 @@ __attribute__((noreturn)) static void proxy_child(const struct spawn_proxy *o,
 			  .extra_fds = o->preserve_fds,
 			  .status_fd = pipes->status,
 			  .lifeline_fd = pipes->gate};
-	int keep[] = {pipes->gate, pipes->status, o->dir_fd, o->tty_fd, timeline_fd};
+	int keep[] = {pipes->gate, pipes->status, o->dir_fd, o->tty_fd, o->hold_fd, timeline_fd};
 	struct error err = {0};
 	int fd;
 

@@ -32,6 +32,7 @@ struct spawn_proxy {
 	int tty_fd; /* -1: none */
 	unsigned int preserve_fds;
 	bool attached;
+	int hold_fd;	   /* kept open for as long as the proxy lives; -1: none */
 	bool join_netns;   /* be in the container's network namespace, so that the pid shows it */
 	const char *netns; /* with join_netns; NULL: a new one */
 };

@@ -240,6 +240,11 @@ static void put_string(struct json_object *j, const char *key, const char *s)
 		json_object_object_add(j, key, json_object_new_string(s));
 }
 
+static void put_number(struct json_object *j, const char *key, uint32_t n)
+{
+	json_object_object_add(j, key, json_object_new_int64(n));
+}
+
 int state_write(int dir_fd, const struct state *s, struct error *err)
 {
 	_cleanup_json_ struct json_object *j = json_object_new_object();
@@ -252,7 +257,11 @@ int state_write(int dir_fd, const struct state *s, struct error *err)
 	put_string(j, "engine", s->engine);
 	put_string(j, "netns", s->netns);
 	put_string(j, "cgroup", s->cgroup);
-	json_object_object_add(j, "systemdCgroup", json_object_new_boolean(s->systemd_cgroup));
+	put_string(j, "sandbox", s->sandbox);
+	put_number(j, "sharesFirst", s->shares_first);
+	put_number(j, "sharesCount", s->shares_n);
+	put_number(j, "sharesNext", s->shares_next);
+	put_string(j, "scope", s->scope);
 	json_object_object_add(j, "started", json_object_new_boolean(s->started));
 	json_object_object_add(j, "paused", json_object_new_boolean(s->paused));
 	json_object_object_add(j, "terminal", json_object_new_boolean(s->terminal));
@@ -295,6 +304,15 @@ static char *get_string(struct state *s, struct json_object *j, const char *key,
 static bool get_bool(struct json_object *j, const char *key, bool *bad)
 {
 	return json_object_get_boolean(get(j, key, json_type_boolean, bad));
+}
+
+static uint32_t get_number(struct json_object *j, const char *key, bool *bad)
+{
+	int64_t n = json_object_get_int64(get(j, key, json_type_int, bad));
+
+	if (n < 0 || n > INT32_MAX)
+		*bad = true;
+	return *bad ? 0 : (uint32_t)n;
 }
 
 static struct state_process get_process(struct json_object *j, const char *key, bool *bad)
@@ -353,7 +371,11 @@ int state_parse(struct state *ret, const char *json, size_t size, struct error *
 	s.engine = get_string(&s, j, "engine", &bad);
 	s.netns = get_string(&s, j, "netns", &bad);
 	s.cgroup = get_string(&s, j, "cgroup", &bad);
-	s.systemd_cgroup = get_bool(j, "systemdCgroup", &bad);
+	s.sandbox = get_string(&s, j, "sandbox", &bad);
+	s.shares_first = get_number(j, "sharesFirst", &bad);
+	s.shares_n = get_number(j, "sharesCount", &bad);
+	s.shares_next = get_number(j, "sharesNext", &bad);
+	s.scope = get_string(&s, j, "scope", &bad);
 	s.started = get_bool(j, "started", &bad);
 	s.paused = get_bool(j, "paused", &bad);
 	s.terminal = get_bool(j, "terminal", &bad);
@@ -362,7 +384,7 @@ int state_parse(struct state *ret, const char *json, size_t size, struct error *
 	s.monitor = get_process(j, "monitor", &bad);
 	get_annotations(&s, j, &bad);
 	if (bad || !s.id || !s.bundle || !s.oci_version || !s.created || !s.engine ||
-	    state_check_id(s.id, NULL) < 0) {
+	    state_check_id(s.id, NULL) < 0 || (s.sandbox && state_check_id(s.sandbox, NULL) < 0)) {
 		arena_done(&s.arena);
 		return error_set(err, EINVAL, "state.json is damaged");
 	}

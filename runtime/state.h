@@ -5,7 +5,8 @@
  *
  *	state.json    this structure, replaced atomically
  *	config.json   the configuration it was created from
- *	agent.sock    where clients of the sandbox connect (vmm/relay.h)
+ *	agent.sock    where clients of the sandbox connect (vmm/relay.h); of a pod's member a
+ *	              symbolic link to its sandbox's
  *	vmm.log       why the machine ended, when not in order
  *	timeline      phases of the start (lib/timeline.h)
  *	lock          who is changing this container now
@@ -37,10 +38,14 @@ struct state {
 	char *oci_version; /* of the configuration */
 	char *created;	   /* RFC 3339, UTC */
 	char *engine;
-	char *netns;  /* path of the network namespace taken over; NULL: none */
-	char *cgroup; /* as runtime/cgroup.h names it; NULL: none */
-	bool systemd_cgroup;
-	bool started; /* `start` has succeeded */
+	char *netns;	       /* path of the network namespace taken over; NULL: none */
+	char *cgroup;	       /* as runtime/cgroup.h names it; NULL: none */
+	char *sandbox;	       /* whose guest it is in: another container's; NULL: its own */
+	uint32_t shares_first; /* a member's entries in the sandbox's shares */
+	uint32_t shares_n;
+	uint32_t shares_next; /* of a sandbox: the first number nobody has had */
+	char *scope;	      /* the systemd unit that is that cgroup; NULL: none */
+	bool started;	      /* `start` has succeeded */
 	bool paused;
 	bool terminal;
 	struct state_process creator; /* the command that makes it, until init is known */

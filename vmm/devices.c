@@ -122,7 +122,7 @@ static int start_fileserver(struct devices *d, const struct machine *m, struct e
 {
 	uid_t uid;
 
-	if (!m->shares_n)
+	if (!m->serve_shares)
 		return 0;
 	if (jail_uid(&uid, err) < 0)
 		return -err->code;

@@ -30,6 +30,7 @@ void machine_codec(struct msg *m, struct machine *x)
 		msg_bool(m, &x->shares[i].is_dir);
 		msg_bool(m, &x->shares[i].recursive);
 	}
+	msg_bool(m, &x->serve_shares);
 	msg_str(m, &x->jail_dir);
 	msg_i32(m, &x->listen_fd);
 	msg_i32(m, &x->status_fd);

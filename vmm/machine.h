@@ -44,6 +44,7 @@ struct machine {
 	uint32_t nics_n;
 	struct machine_share *shares;
 	uint32_t shares_n;
+	bool serve_shares; /* a file server, though there may be nothing to serve yet */
 
 	/* Empty directory, writable by root only, on which the jail's root is mounted (in a mount
 	 * namespace of its own: nothing shows on the host). */

@@ -118,7 +118,7 @@ static int vmm_start(struct vmm *v, struct error *err)
 	v->engine = engine_choose(v->machine.engine, err);
 	if (!v->engine)
 		return -err->code;
-	if (v->machine.shares_n)
+	if (v->machine.serve_shares)
 		v->machine.sandbox.shares = v->engine->shares;
 	if (v->engine->start(&v->machine, &v->guest, err) < 0)
 		return -err->code;

@@ -150,6 +150,7 @@ static int from_client(struct relay *r, struct client *c, const struct wire_head
 	case WIRE_FREEZE:
 	case WIRE_PS:
 	case WIRE_UPDATE:
+	case WIRE_STATS:
 	case WIRE_SHUTDOWN:
 		if (c->requested)
 			return -EPROTO;

@@ -226,6 +226,37 @@ struct cgroup_state cgroup_events_read(int fd)
 	};
 }
 
+/* One value in a file, or a value for each of several keys. */
+static const char *const stats[] = {
+	"cpu.stat",	   "memory.current", "memory.peak", "memory.max",   "memory.swap.current",
+	"memory.swap.max", "memory.events",  "memory.stat", "pids.current", "pids.max",
+	"io.stat"};
+
+void cgroup_stats(int dir, char *buf, size_t size)
+{
+	static char text[8192];
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(stats); i++) {
+		char *rest = NULL;
+
+		if (path_read(dir, stats[i], text, sizeof(text)) < 0)
+			continue; /* its controller is off */
+		for (char *line = strtok_r(text, "\n", &rest); line;
+		     line = strtok_r(NULL, "\n", &rest)) {
+			const char *join = strchr(line, ' ') ? "." : " ";
+			int n = snprintf(buf + used, size - used, "%s%s%s\n", stats[i], join, line);
+
+			if (n < 0 || (size_t)n >= size - used) {
+				buf[used] = '\0';
+				return;
+			}
+			used += (size_t)n;
+		}
+	}
+}
+
 bool cgroup_saw_oom(int dir)
 {
 	char text[512];

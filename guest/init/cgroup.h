@@ -31,6 +31,9 @@ struct cgroup_state {
 int cgroup_events_open(int dir, struct error *err);
 struct cgroup_state cgroup_events_read(int fd);
 
+/* Its figures as lines "FILE VALUE" and "FILE.KEY VALUE"; as many as fit. */
+void cgroup_stats(int dir, char *buf, size_t size);
+
 /* True if the OOM killer took a process of the group. */
 bool cgroup_saw_oom(int dir);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "guest/init/cgroup.h"
@@ -17,6 +18,9 @@
 #include "guest/init/process.h"
 #include "lib/cleanup.h"
 
+#ifndef PIDFD_GET_MNT_NAMESPACE /* linux/pidfd.h of 6.11; close-on-exec */
+#define PIDFD_GET_MNT_NAMESPACE _IO(0xFF, 3)
+#endif
 #define CONTAINERS_MAX 256
 #define ID_MAX 255
 #define UNSHARABLE (CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNET)
@@ -59,6 +63,13 @@ static struct container *container_get_alive(const char *id, struct error *err)
 	return c;
 }
 
+int container_pids(const struct container *c)
+{
+	const struct container *other = c->pid_of ? container_find(c->pid_of) : NULL;
+
+	return other && other->first ? other->first->pidfd : -1;
+}
+
 /* From here on the id is free again and nobody finds the container. */
 static void container_detach(struct container *c)
 {
@@ -92,6 +103,7 @@ static void on_mounts_timer(struct timer *t)
 
 	if (c->mounts >= 0)
 		close(c->mounts);
+	free(c->pid_of);
 	free(c->id);
 	free(c);
 }
@@ -110,10 +122,7 @@ static void container_free(struct container *c)
  */
 void container_first_ready(struct container *c)
 {
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", c->first->pid);
-	c->mounts = open(path, O_RDONLY | O_CLOEXEC);
+	c->mounts = ioctl(c->first->pidfd, PIDFD_GET_MNT_NAMESPACE, 0);
 }
 
 bool container_check_oom(struct container *c)
@@ -229,6 +238,8 @@ int container_create(uint32_t session, const struct spec_container *spec, struct
 
 	if (check_id(spec->id, err) < 0)
 		return -err->code;
+	if (spec->pid_of && !container_get_alive(spec->pid_of, err))
+		return -err->code;
 	if (spec->unshare & ~(uint64_t)UNSHARABLE)
 		return error_set(err, EINVAL, "namespaces 0x%llx: not supported",
 				 (unsigned long long)(spec->unshare & ~(uint64_t)UNSHARABLE));
@@ -244,9 +255,10 @@ int container_create(uint32_t session, const struct spec_container *spec, struct
 	containers = c;
 	containers_n++;
 	c->id = strdup(spec->id);
-	if (!c->id)
+	c->pid_of = spec->pid_of ? strdup(spec->pid_of) : NULL;
+	if (!c->id || (spec->pid_of && !c->pid_of))
 		error_set(err, ENOMEM, "out of memory");
-	if (!c->id || container_fill(c, spec, err) < 0 ||
+	if (!c->id || (spec->pid_of && !c->pid_of) || container_fill(c, spec, err) < 0 ||
 	    process_start(c, session, spec, &spec->process, err) < 0) {
 		container_free(c);
 		return -err->code;
@@ -331,25 +343,53 @@ struct listing {
 	size_t used;
 };
 
-/* The last of the process's ids is the one in its own namespace. */
+/* The number after a field of /proc/PID/status; the last of the process's ids is the one in its own
+ * namespace. */
+static unsigned long field(const char *status, const char *name)
+{
+	const char *p = strstr(status, name), *end;
+
+	if (!p)
+		return 0;
+	p += strlen(name);
+	end = p + strcspn(p, "\n");
+	for (const char *t = p; t < end; t++)
+		if (*t == '\t')
+			p = t + 1;
+	return strtoul(p, NULL, 10);
+}
+
+/* User and system time, fields 14 and 15 of /proc/PID/stat; the second, a name, may hold anything. */
+static unsigned long cpu_ms(int pid)
+{
+	char path[64], text[1024], *p;
+	unsigned long ticks;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (path_read(AT_FDCWD, path, text, sizeof(text)) < 0 || !(p = strrchr(text, ')')))
+		return 0;
+	for (int field = 2; field < 14 && p; field++)
+		p = strchr(p + 1, ' ');
+	if (!p)
+		return 0;
+	ticks = strtoul(p, &p, 10);
+	ticks += strtoul(p, NULL, 10);
+	return ticks * 1000 / (unsigned long)sysconf(_SC_CLK_TCK);
+}
+
 static int list_one(int pid, void *arg)
 {
 	struct listing *l = arg;
-	char path[64], status[4096], *p;
+	char path[64], status[4096], *name;
 	int n;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (path_read(AT_FDCWD, path, status, sizeof(status)) < 0)
+	if (path_read(AT_FDCWD, path, status, sizeof(status)) < 0 || !strstr(status, "\nNSpid:"))
 		return 0; /* it has ended meanwhile */
-	p = strstr(status, "\nNSpid:");
-	if (!p)
-		return 0;
-	p++;
-	p[strcspn(p, "\n")] = '\0';
-	p = strrchr(p, '\t');
-	if (!p)
-		return 0;
-	n = snprintf(l->text + l->used, PS_MAX - l->used, "%s\n", p + 1);
+	name = status + strcspn(status, "\t");
+	n = snprintf(l->text + l->used, PS_MAX - l->used, "%lu %lu %lu %.*s\n",
+		     field(status, "\nNSpid:"), cpu_ms(pid), field(status, "\nVmRSS:"),
+		     *name ? (int)strcspn(name + 1, "\n") : 0, name + 1);
 	if (n < 0 || (size_t)n >= PS_MAX - l->used) {
 		l->text[l->used] = '\0';
 		return 1; /* as many as fit */
@@ -370,5 +410,16 @@ int container_ps(const char *id, char **ret, struct error *err)
 	}
 	cgroup_each(c->group, list_one, &l);
 	*ret = l.text;
+	return 0;
+}
+
+int container_stats(const char *id, char **ret, struct error *err)
+{
+	struct container *c = container_get_alive(id, err);
+
+	*ret = c ? malloc(PS_MAX) : NULL;
+	if (!*ret)
+		return c ? error_set(err, ENOMEM, "out of memory") : -err->code;
+	cgroup_stats(c->group, *ret, PS_MAX);
 	return 0;
 }

@@ -20,6 +20,7 @@ struct container {
 	struct container *next;
 	char *id;
 	uint64_t unshare;
+	char *pid_of;	       /* container whose pid namespace it has; NULL: none */
 	struct process *first; /* NULL while it is being made, and when it is over */
 	int group;	       /* its cgroup directory, or -1 */
 	struct watch events;   /* its cgroup.events */
@@ -42,8 +43,12 @@ int container_freeze(uint32_t session, const struct wire_freeze *f, struct error
 /* Requests that are done when they return. */
 int container_signal(const char *id, int signal, bool all, struct error *err);
 int container_update(const char *id, const struct spec_resources *r, struct error *err);
-/* Pids as seen inside, one per line, on the heap. */
+/* Processes with their pids as seen inside, and figures (lib/wire.h), on the heap. */
 int container_ps(const char *id, char **ret, struct error *err);
+int container_stats(const char *id, char **ret, struct error *err);
+
+/* A pidfd by which to join the other container's pid namespace that c has; -1: it has none. */
+int container_pids(const struct container *c);
 
 void container_kill(struct container *c);
 /* Kills all; true when none is left. */

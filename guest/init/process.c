@@ -314,30 +314,51 @@ static pid_t clone_into(struct launch *l, uint64_t flags, int group, int *ret_pi
 	return pid;
 }
 
+/*
+ * The agent itself steps into a container's pid namespace for the moment of a
+ * clone(2), so that the process is its own child and takes one clone(2) only.
+ */
+static int enter_pids(int pidfd, struct error *err)
+{
+	if (setns(pidfd, CLONE_NEWPID) < 0)
+		return error_errno(err, "join the container's pid namespace");
+	return 0;
+}
+
+static void leave_pids(void)
+{
+	static int own = -1; /* opened once, kept */
+
+	if (own < 0)
+		own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	if (setns(own, CLONE_NEWPID) < 0)
+		kmsg_line("cannot return to the own pid namespace: %s", strerror(errno));
+}
+
 static int spawn_first(struct process *p, struct launch *l, struct error *err)
 {
 	const uint64_t flags = CLONE_NEWNS | (l->container->unshare & CLONEABLE);
+	int pids = container_pids(p->container);
 
+	if (pids >= 0 && enter_pids(pids, err) < 0)
+		return -err->code;
 	p->pid = clone_into(l, flags, p->container->group, &p->pidfd);
-	return p->pid < 0 ? error_errno(err, "start the container's first process") : 0;
+	if (p->pid < 0)
+		error_errno(err, "start the container's first process");
+	if (pids >= 0)
+		leave_pids();
+	return p->pid < 0 ? -err->code : 0;
 }
 
-/*
- * The agent itself steps into the container's pid namespace for the moment of the
- * clone(2), so that the process is its own child and takes one clone(2) only.
- */
 static int spawn_other(struct process *p, struct launch *l, struct error *err)
 {
-	static int own_pids = -1; /* opened once, kept */
 	const struct container *c = p->container;
-	bool new_pids = c->unshare & CLONE_NEWPID;
+	int pids = c->unshare & CLONE_NEWPID ? c->first->pidfd : container_pids(c);
 
-	if (own_pids < 0)
-		own_pids = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	l->join = c->first->pidfd;
 	l->join_flags = CLONE_NEWNS | (int)(c->unshare & JOINABLE);
-	if (new_pids && setns(l->join, CLONE_NEWPID) < 0)
-		return error_errno(err, "join the container's pid namespace");
+	if (pids >= 0 && enter_pids(pids, err) < 0)
+		return -err->code;
 	p->pid = clone_into(l, 0, c->group, &p->pidfd);
 	if (p->pid < 0 && errno == EBUSY) {
 		/* The container has made groups below its own, which must not have members. */
@@ -347,8 +368,8 @@ static int spawn_other(struct process *p, struct launch *l, struct error *err)
 	}
 	if (p->pid < 0)
 		error_errno(err, "start a process in the container");
-	if (new_pids && setns(own_pids, CLONE_NEWPID) < 0)
-		kmsg_line("cannot return to the own pid namespace: %s", strerror(errno));
+	if (pids >= 0)
+		leave_pids();
 	return p->pid < 0 ? -err->code : 0;
 }
 

@@ -109,6 +109,17 @@ static int do_ps(struct msg *m, uint32_t session, char **ret, struct error *err)
 	return container_ps(x.container, ret, err);
 }
 
+static int do_stats(struct msg *m, uint32_t session, char **ret, struct error *err)
+{
+	struct wire_target x = {0};
+
+	(void)session;
+	wire_target_codec(m, &x);
+	if (msg_finish(m) < 0)
+		return 0;
+	return container_stats(x.container, ret, err);
+}
+
 static int do_update(struct msg *m, uint32_t session, char **ret, struct error *err)
 {
 	struct spec_resources r = {0};
@@ -134,9 +145,11 @@ static int do_shutdown(struct msg *m, uint32_t session, char **ret, struct error
 
 /* Each decodes its message to the end; one that is malformed is noticed in run(). */
 static int (*const requests[])(struct msg *m, uint32_t session, char **ret, struct error *err) = {
-	[WIRE_SETUP] = do_setup, [WIRE_CREATE] = do_create, [WIRE_START] = do_start,
-	[WIRE_EXEC] = do_exec,	 [WIRE_SIGNAL] = do_signal, [WIRE_FREEZE] = do_freeze,
-	[WIRE_PS] = do_ps,	 [WIRE_UPDATE] = do_update, [WIRE_SHUTDOWN] = do_shutdown,
+	[WIRE_SETUP] = do_setup,   [WIRE_CREATE] = do_create,
+	[WIRE_START] = do_start,   [WIRE_EXEC] = do_exec,
+	[WIRE_SIGNAL] = do_signal, [WIRE_FREEZE] = do_freeze,
+	[WIRE_PS] = do_ps,	   [WIRE_UPDATE] = do_update,
+	[WIRE_STATS] = do_stats,   [WIRE_SHUTDOWN] = do_shutdown,
 };
 
 static int run(const struct wire_header *h, const uint8_t *payload)

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guest/init/rootfs.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -23,24 +20,20 @@
 #define DISK_TIMEOUT_MS 5000
 /* A virtio disk's serial number is cut to this by the device. */
 #define SERIAL_SIZE 20
-#define READ_AHEAD_SECTORS 2048UL /* of 512 bytes */
+/* vda to vdz: more disks than a machine can have */
+#define DISKS_MAX 26
 
 /* The disk's device under /dev, or -ENOENT. */
 static int disk_find(const char *serial, char *ret, size_t size)
 {
-	_cleanup_closedir_ DIR *dir = opendir("/sys/block");
-	struct dirent *e;
+	char path[] = "/sys/block/vda/serial", got[64];
 
-	while (dir && (e = readdir(dir))) {
-		char path[sizeof(e->d_name) + 8], got[64];
-
-		if (strncmp(e->d_name, "vd", 2) != 0)
-			continue;
-		snprintf(path, sizeof(path), "%s/serial", e->d_name);
-		if (path_read(dirfd(dir), path, got, sizeof(got)) < 0)
-			continue;
+	for (char i = 0; i < DISKS_MAX; i++) {
+		path[strlen("/sys/block/vd")] = (char)('a' + i);
+		if (path_read(AT_FDCWD, path, got, sizeof(got)) < 0)
+			continue; /* maybe unplugged */
 		if (strncmp(got, serial, SERIAL_SIZE) == 0) {
-			snprintf(ret, size, "/dev/%s", e->d_name);
+			snprintf(ret, size, "/dev/vd%c", 'a' + i);
 			return 0;
 		}
 	}
@@ -61,15 +54,6 @@ static int disk_wait(const char *serial, char *ret, size_t size, struct error *e
 	return 0;
 }
 
-/* A program's first pages come in a few large reads instead of many small ones. */
-static void read_ahead(const char *device)
-{
-	_cleanup_close_ int fd = open(device, O_RDONLY | O_CLOEXEC);
-
-	if (fd >= 0)
-		ioctl(fd, BLKRASET, READ_AHEAD_SECTORS);
-}
-
 static int mount_disk(const char *serial, const char *on, const char *type, unsigned long flags,
 		      struct error *err)
 {
@@ -77,7 +61,6 @@ static int mount_disk(const char *serial, const char *on, const char *type, unsi
 
 	if (disk_wait(serial, device, sizeof(device), err) < 0)
 		return -err->code;
-	read_ahead(device);
 	if (mount(device, on, type, flags, NULL) < 0)
 		return error_errno(err, "mount %s of disk '%s'", type, serial);
 	return 0;
@@ -112,6 +95,19 @@ static int make_upper_dirs(struct error *err)
 	return 0;
 }
 
+/* The image is a disk, or a file that the host shares. */
+static int mount_lower(const struct spec_rootfs *r, struct error *err)
+{
+	char path[64];
+
+	if (r->lower_serial)
+		return mount_disk(r->lower_serial, AGENT_LOWER, "erofs", MS_RDONLY, err);
+	snprintf(path, sizeof(path), AGENT_SHARES "/%d", r->lower_share);
+	if (mount(path, AGENT_LOWER, "erofs", MS_RDONLY, NULL) < 0)
+		return error_errno(err, "mount the image that is share %d", r->lower_share);
+	return 0;
+}
+
 int rootfs_mount(const struct spec_rootfs *r, struct error *err)
 {
 	/* What is on the scratch disk dies with the container: no sync has to reach it. */
@@ -121,8 +117,7 @@ int rootfs_mount(const struct spec_rootfs *r, struct error *err)
 						  "/upper,workdir=" AGENT_UPPER "/work";
 	int fd;
 
-	if (mount_disk(r->lower_serial, AGENT_LOWER, "erofs", MS_RDONLY, err) < 0 ||
-	    mount_upper(r, err) < 0 || make_upper_dirs(err) < 0)
+	if (mount_lower(r, err) < 0 || mount_upper(r, err) < 0 || make_upper_dirs(err) < 0)
 		return -err->code;
 	if (mount("overlay", AGENT_ROOT, "overlay", 0, options) < 0)
 		return error_errno(err, "mount overlay");

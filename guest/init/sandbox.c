@@ -49,12 +49,29 @@ static int root_replace(struct error *err)
 	return 0;
 }
 
+/* A kernel without a console starts us without standard streams: a file opened next would be
+ * taken for one. */
+static int streams_fill(struct error *err)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return error_errno(err, "open '/dev/null'");
+	close(fd);
+	return 0;
+}
+
 int sandbox_boot(struct error *err)
 {
 	if (root_replace(err) < 0)
 		return -err->code;
 	if (mount("dev", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL) < 0)
 		return error_errno(err, "mount '/dev'");
+	if (streams_fill(err) < 0)
+		return -err->code;
 	if (mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL) < 0)
 		return error_errno(err, "mount '/sys'");
 	return 0;

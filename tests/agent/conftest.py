@@ -164,7 +164,7 @@ def booted(kernel, initrd, image, share, tmp):
 def guest(booted):
     g = booted.get()
     if not getattr(g, "is_set_up", False):
-        g.setup(has_shares=True)
+        g.setup(shares=w.SHARES_9P)
         g.is_set_up = True
     return g
 

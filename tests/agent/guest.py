@@ -66,8 +66,9 @@ class Session:
         self.send(w.DATA, b"", stream)
 
     def give(self, stream, n):
+        """Goes out with the next step: a step from here would recurse with every frame."""
         self.unconsumed[stream] -= n
-        self.send(w.CREDIT, w.u32(n), stream)
+        self.guest.outgoing += w.frame(w.CREDIT, self.number, w.u32(n), stream)
 
     def wait(self, timeout=TIMEOUT):
         self.guest.pump(lambda: self.exited, timeout, "the exit")
@@ -123,7 +124,7 @@ class Guest:
             "-accel", "tcg", "-cpu", "max", "-m", str(memory),
             "-smp", os.environ.get("CAISSON_TEST_CPUS", "1"), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append",
-            f"console=ttyS0 {'' if verbose else 'quiet'} panic=-1 reboot=t {append} "
+            f"earlyprintk=ttyS0,keep {'' if verbose else 'quiet'} panic=-1 reboot=t {append} "
             # freed memory is filled with rubbish in the agent: to find what still uses it
             "GLIBC_TUNABLES=glibc.malloc.perturb=165",
             "-serial", f"file:{self.log}", "-device", "virtio-serial-device",

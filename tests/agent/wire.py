@@ -5,12 +5,13 @@ Nothing here is shared with the C code, so that a mistake in one of the two show
 """
 import struct
 
-VERSION = 1
+VERSION = 2
+SHARES_NONE, SHARES_9P, SHARES_VIRTIOFS = range(3)
 WINDOW = 131072
 DATA_MAX = 32768
 STREAMS_MAX = 32
 
-SETUP, CREATE, START, EXEC, SIGNAL, FREEZE, PS, UPDATE, SHUTDOWN = range(1, 10)
+SETUP, CREATE, START, EXEC, SIGNAL, FREEZE, PS, UPDATE, STATS, SHUTDOWN = range(1, 11)
 RESIZE, HANGUP = 32, 33
 DATA, CREDIT = 48, 49
 READY, RESULT, EXITED = 64, 65, 66
@@ -147,12 +148,13 @@ def device(path, mode, major, minor, uid=0, gid=0):
 
 
 def container(id, process, *, hostname="box", domainname=None,
-              unshare=NEWPID | NEWIPC | NEWUTS | NEWCGROUP, lower="lower", scratch=None,
+              unshare=NEWPID | NEWIPC | NEWUTS | NEWCGROUP, lower="lower", lower_share=-1,
+              pid_of=None, scratch=None,
               upper_size=0, readonly=False, propagation=0, mounts=DEFAULT_MOUNTS, devices=(),
               sysctl=(), masked=MASKED, readonly_paths=READONLY, limits=None):
     return b"".join((
-        string(id), string(hostname), string(domainname), u64(unshare),
-        string(lower), string(scratch), u64(upper_size), boolean(readonly), u64(propagation),
+        string(id), string(hostname), string(domainname), u64(unshare), string(pid_of),
+        string(lower), i32(lower_share), string(scratch), u64(upper_size), boolean(readonly), u64(propagation),
         listing(mounts, lambda m: m), listing(devices, lambda d: d), pairs(sysctl), strv(masked),
         strv(readonly_paths), limits or resources(), process))
 
@@ -179,6 +181,6 @@ def nic(name, mac, mtu=0, addresses=(), routes=(), neighbours=()):
             listing(routes, lambda x: x) + listing(neighbours, lambda x: x))
 
 
-def sandbox(hostname="sandbox", realtime_ns=0, entropy=bytes(32), has_shares=False, nics=()):
-    return (string(hostname) + i64(realtime_ns) + entropy + boolean(has_shares) +
+def sandbox(hostname="sandbox", realtime_ns=0, entropy=bytes(32), shares=0, nics=()):
+    return (string(hostname) + i64(realtime_ns) + entropy + u8(shares) +
             listing(nics, lambda x: x))

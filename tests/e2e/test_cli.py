@@ -13,11 +13,11 @@ import time
 import pytest
 
 from conftest import missing, new_caisson
-from support import (BUILD, CAISSON, alive, assert_sentence, call_detached, cgroup_path,
+from support import (BUILD, CAISSON, TIMEOUT, alive, assert_sentence, call_detached, cgroup_path,
                      eventually, no_network, unique, use_netns)
 
 COMMANDS = ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "list", "pause",
-            "resume", "update", "spec", "features", "doctor", "help", "completion", "man"]
+            "resume", "update", "events", "spec", "features", "doctor", "help", "completion", "man"]
 
 
 def test_life_cycle(box, caisson):
@@ -348,6 +348,73 @@ def test_update(box):
     assert b.sh(look).split() == [str(64 << 20), "20", "50000", "100000"]
     assert_sentence(b.caisson("update", "--memory", "much", b.id), "--memory 'much'")
     assert b.sh(look).split()[0] == str(64 << 20)
+
+
+def test_update_from_document(box):
+    """--resources as containerd's shim and kubelet write it, from a file or standard input; what
+    is the host's goes to the sandbox's cgroup there."""
+    b = box()
+    b.config["linux"]["cgroupsPath"] = cgroup_path()
+    b.up()
+    doc = {"memory": {"limit": 90 << 20}, "pids": {"limit": 33}, "cpu": {"shares": 512}}
+    b.caisson("update", "--resources", "-", b.id, input=json.dumps(doc), check=True)
+    assert b.sh("cd /sys/fs/cgroup; cat memory.max pids.max cpu.weight").split() == [
+        str(90 << 20), "33", "20"]
+    shares = [p.read_text().strip() for p in pathlib.Path("/sys/fs/cgroup").glob(
+        "*" + b.config["linux"]["cgroupsPath"] + "/cpu.shares")]
+    assert shares in ([], ["512"])
+    path = b.bundle.path / "resources.json"
+    path.write_text(json.dumps({"pids": {"limit": 44}}))
+    b.caisson("update", "-r", path, b.id, check=True)
+    assert b.sh("cat /sys/fs/cgroup/pids.max") == "44\n"
+    path.write_text('{"cpu": {"quota": 1}}')
+    assert_sentence(b.caisson("update", "-r", path, b.id), str(path), "1")
+    path.write_text("{")
+    assert_sentence(b.caisson("update", "-r", path, b.id), str(path))
+    assert_sentence(b.caisson("update", "-r", "/no/such/file", b.id), "/no/such/file")
+    assert_sentence(b.caisson("update", "--cpuset-cpus", "0;1", b.id), "'0;1'")
+
+
+def test_events(box):
+    """events: runc's figures from inside, the sandbox's cost from outside; memory that ran out."""
+    b = box(["sh", "-c", "while :; do :; done"])
+    b.config["linux"]["resources"] = {"memory": {"limit": 40 << 20}, "pids": {"limit": 50}}
+    b.up()
+    first = json.loads(b.caisson("events", "--stats", b.id, check=True).stdout)
+    assert (first["type"], first["id"]) == ("stats", b.id)
+    data = first["data"]
+    assert data["memory"]["usage"]["limit"] == 40 << 20
+    assert 0 < data["memory"]["usage"]["usage"] < 40 << 20
+    assert data["pids"] == {"current": 1, "limit": 50}
+    assert data["memory"]["raw"]["anon"] > 0
+    names = [h["name"] for h in data["host"]]
+    assert names[0] == "caisson-proxy" and "caisson-vmm" in names
+    assert all(h["rss"] > 0 for h in data["host"])
+    time.sleep(0.5)
+    later = json.loads(b.caisson("events", "--stats", b.id, check=True).stdout)["data"]
+    assert later["cpu"]["usage"]["total"] > data["cpu"]["usage"]["total"]
+    p = b.caisson.popen("events", "--interval", "100ms", b.id, stdout=subprocess.PIPE, text=True)
+    assert json.loads(p.stdout.readline())["type"] == "stats"
+    b.exec("sh", "-c", "x=$(head -c 60000000 /dev/zero | tr '\\0' x)")
+    eventually(lambda: json.loads(p.stdout.readline())["type"] == "oom", "an oom event")
+    b.kill("KILL")
+    b.wait()
+    assert p.wait(TIMEOUT) == 0
+    p.stdout.close()
+    assert_sentence(b.caisson("events", "--stats", b.id), "stopped")
+    assert_sentence(b.caisson("events", "--interval", "soon", b.id), "'soon'")
+
+
+def test_ps_long(shared_box):
+    """ps --long: processes inside, and what stands for them outside."""
+    rows = [line.split() for line in
+            shared_box.caisson("ps", "--long", shared_box.id, check=True).stdout.splitlines()]
+    assert rows[0][0] == "WHERE"
+    inside = [r for r in rows if r[0] == "guest"]
+    outside = {r[4]: r for r in rows if r[0] == "host"}
+    assert [(r[1], r[4]) for r in inside] == [("1", "sleep")]
+    assert int(inside[0][3]) > 0
+    assert outside["caisson-vmm"][1] == str(shared_box.monitor())
 
 
 def test_cgroup_of_others(box):

@@ -61,6 +61,7 @@ static inline bool payload_codec(struct msg *m, uint8_t type, struct payload *p)
 		wire_freeze_codec(m, &p->freeze);
 		return true;
 	case WIRE_PS:
+	case WIRE_STATS:
 		wire_target_codec(m, &p->target);
 		return true;
 	case WIRE_UPDATE:
@@ -166,7 +167,13 @@ static inline void sample_container(struct spec_container *c)
 		.id = "web-1",
 		.hostname = "web",
 		.unshare = 0x2c000000,
-		.rootfs = {"image0", "scratch0", 1 << 30, true, 1 << 18},
+		.pid_of = "pod",
+		.rootfs = {.lower_serial = "image0",
+			   .lower_share = -1,
+			   .scratch_serial = "scratch0",
+			   .upper_size = 1 << 30,
+			   .readonly = true,
+			   .propagation = 1 << 18},
 		.mounts = mounts,
 		.mounts_n = 3,
 		.devices = devices,

@@ -21,6 +21,7 @@
 
 #include "lib/cleanup.h"
 #include "runtime/cgroup.h"
+#include "runtime/scope.h"
 
 static char parent[64], path[128];
 static const struct config_host_resources none = {.cpu_quota_us = -1, .cpu_period_us = -1};
@@ -70,22 +71,22 @@ static void create(const struct config_host_resources *r)
 {
 	struct error err = {0};
 
-	ok(cgroup_create(path, false, r, &err), &err);
+	ok(cgroup_create(path, r, &err), &err);
 }
 
 static void enter(pid_t pid)
 {
 	struct error err = {0};
 
-	ok(cgroup_enter(path, false, pid, &err), &err);
+	ok(cgroup_enter(path, pid, &err), &err);
 }
 
 static void end(void)
 {
 	struct error err = {0};
 
-	ok(cgroup_kill(path, false, &err), &err);
-	ok(cgroup_remove(path, false, &err), &err);
+	ok(cgroup_kill(path, &err), &err);
+	ok(cgroup_remove(path, &err), &err);
 }
 
 /* How many directories of this name there are in all hierarchies. */
@@ -121,20 +122,20 @@ static void test_life(void **state)
 	t[2] = now_ms();
 	/* in every hierarchy */
 	assert_int_equal(sh("[ $(grep -c ':%s$' /proc/%d/cgroup) = %d ]", path, pid, n), 0);
-	assert_int_equal(cgroup_create(path, false, &none, &err), -EBUSY);
+	assert_int_equal(cgroup_create(path, &none, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "it has processes already"));
-	assert_int_equal(cgroup_remove(path, false, &err), -EBUSY);
+	assert_int_equal(cgroup_remove(path, &err), -EBUSY);
 	assert_int_equal(kill(pid, 0), 0);
 	t[3] = now_ms();
-	ok(cgroup_kill(path, false, &err), &err);
+	ok(cgroup_kill(path, &err), &err);
 	t[4] = now_ms();
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	ok(cgroup_kill(path, false, &err), &err);
-	ok(cgroup_remove(path, false, &err), &err);
+	ok(cgroup_kill(path, &err), &err);
+	ok(cgroup_remove(path, &err), &err);
 	assert_int_equal(places(path), 0);
-	ok(cgroup_remove(path, false, &err), &err);
-	ok(cgroup_kill(path, false, &err), &err);
+	ok(cgroup_remove(path, &err), &err);
+	ok(cgroup_kill(path, &err), &err);
 	print_message("%d hierarchies: enter %.2f ms, kill %.2f ms\n", n, t[2] - t[1], t[4] - t[3]);
 }
 
@@ -153,7 +154,7 @@ static void test_many_and_nested(void **state)
 	if (pid == 0) {
 		struct error err;
 
-		if (cgroup_enter(path, false, getpid(), &err) < 0)
+		if (cgroup_enter(path, getpid(), &err) < 0)
 			_exit(1);
 		for (int i = 0; i < 50; i++)
 			if (fork() == 0)
@@ -190,9 +191,8 @@ static void test_spares_the_caller(void **state)
 		if (child == 0)
 			for (;;)
 				pause();
-		if (cgroup_enter(path, false, getpid(), &err) < 0 ||
-		    cgroup_enter(path, false, child, &err) < 0 ||
-		    cgroup_kill(path, false, &err) < 0)
+		if (cgroup_enter(path, getpid(), &err) < 0 || cgroup_enter(path, child, &err) < 0 ||
+		    cgroup_kill(path, &err) < 0)
 			_exit(1);
 		_exit(waitpid(child, NULL, 0) == child ? 0 : 2);
 	}
@@ -210,32 +210,48 @@ static void test_paths(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		assert_int_equal(cgroup_create(bad[i], false, &none, &err), -EINVAL);
+		assert_int_equal(cgroup_create(bad[i], &none, &err), -EINVAL);
 		assert_non_null(strstr(err.text, "cgroup path '"));
-		assert_int_equal(cgroup_enter(bad[i], false, getpid(), &err), -EINVAL);
-		assert_int_equal(cgroup_kill(bad[i], false, &err), -EINVAL);
-		assert_int_equal(cgroup_remove(bad[i], false, &err), -EINVAL);
+		assert_int_equal(cgroup_enter(bad[i], getpid(), &err), -EINVAL);
+		assert_int_equal(cgroup_kill(bad[i], &err), -EINVAL);
+		assert_int_equal(cgroup_remove(bad[i], &err), -EINVAL);
 	}
 	memset(text, 'x', sizeof(text) - 1);
 	text[0] = '/';
 	text[sizeof(text) - 1] = 0;
-	assert_int_equal(cgroup_create(text, false, &none, &err), -ENAMETOOLONG);
+	assert_int_equal(cgroup_create(text, &none, &err), -ENAMETOOLONG);
 
 	snprintf(relative, sizeof(relative), "caisson-test-%d-relative/./x", getpid());
-	ok(cgroup_create(relative, false, &none, &err), &err);
+	ok(cgroup_create(relative, &none, &err), &err);
 	snprintf(text, sizeof(text), "/caisson/caisson-test-%d-relative/x", getpid());
 	assert_true(places(text) > 0);
-	ok(cgroup_remove(relative, false, &err), &err);
+	ok(cgroup_remove(relative, &err), &err);
 	assert_int_equal(places(text), 0);
 	snprintf(text, sizeof(text), "/caisson/caisson-test-%d-relative", getpid());
-	ok(cgroup_remove(text, false, &err), &err);
+	ok(cgroup_remove(text, &err), &err);
 	sh("find /sys/fs/cgroup -maxdepth 2 -type d -name caisson -empty -exec rmdir {} + "
 	   "2>/dev/null;"
 	   "find /sys/fs/cgroup -maxdepth 2 -type d -name caisson -exec rmdir {} + 2>/dev/null");
+}
 
-	assert_int_equal(cgroup_create("system.slice:caisson:x", true, &none, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(err.text, "--systemd-cgroup"));
-	print_message("  %s\n", err.text);
+/* Where systemd is not running, nothing is asked of it; where it is, only of names it knows. */
+static void test_scope_names(void **state)
+{
+	static const char *const bad[] = {"/a/path", "machine.slice:x", "nonsense:libpod:x",
+					  "machine.slice:libpod:", "a.slice:b:c:d"};
+	bool systemd = access("/run/systemd/system", F_OK) == 0;
+	struct error err = {0};
+	struct scope s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(scope_parse(bad[i], &s, &err), systemd ? -EINVAL : -EOPNOTSUPP);
+		assert_non_null(strstr(err.text, systemd ? bad[i] : "--systemd-cgroup"));
+	}
+	assert_int_equal(scope_parse("machine.slice:libpod:x", &s, &err),
+			 systemd ? 0 : -EOPNOTSUPP);
+	if (systemd)
+		assert_string_equal(s.unit, "libpod-x.scope");
 }
 
 static bool has_value(const char *v1, const char *v2, const char *v1_value, const char *v2_value)
@@ -258,7 +274,7 @@ static void test_resources(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (cgroup_create(path, false, &r, &err) == -EOPNOTSUPP) {
+	if (cgroup_create(path, &r, &err) == -EOPNOTSUPP) {
 		print_message("skip: %s\n", err.text);
 		return;
 	}
@@ -273,7 +289,7 @@ static void test_resources(void **state)
 	waitpid(pid, NULL, 0);
 
 	r.cpuset_cpus = (char *)"4000";
-	assert_true(cgroup_create(path, false, &r, &err) < 0);
+	assert_true(cgroup_create(path, &r, &err) < 0);
 	assert_non_null(strstr(err.text, "write '4000' to 'cpuset.cpus'"));
 	print_message("  %s\n", err.text);
 	assert_int_equal(places(path), 0);
@@ -284,9 +300,9 @@ static void test_enter_fails(void **state)
 	struct error err = {0};
 
 	(void)state;
-	assert_int_equal(cgroup_enter(path, false, getpid(), &err), -ENOENT);
+	assert_int_equal(cgroup_enter(path, getpid(), &err), -ENOENT);
 	create(&none);
-	assert_int_equal(cgroup_enter(path, false, 0x7ffffff0, &err), -ESRCH);
+	assert_int_equal(cgroup_enter(path, 0x7ffffff0, &err), -ESRCH);
 	print_message("  %s\n", err.text);
 	end();
 }
@@ -297,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_many_and_nested),
 		cmocka_unit_test(test_spares_the_caller),
+		cmocka_unit_test(test_scope_names),
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_resources),
 		cmocka_unit_test(test_enter_fails),
@@ -306,13 +323,13 @@ int main(void)
 
 	snprintf(parent, sizeof(parent), "/caisson-test-%d", getpid());
 	snprintf(path, sizeof(path), "%s/inner", parent);
-	if (cgroup_create(path, false, &none, &err) < 0) {
+	if (cgroup_create(path, &none, &err) < 0) {
 		printf("SKIP: test_cgroup: %s\n", err.text);
 		return 77;
 	}
 	failed = cmocka_run_group_tests_name("cgroup", tests, NULL, NULL);
-	cgroup_kill(parent, false, &err);
-	if (cgroup_remove(parent, false, &err) < 0)
+	cgroup_kill(parent, &err);
+	if (cgroup_remove(parent, &err) < 0)
 		fprintf(stderr, "%s\n", err.text);
 	return failed;
 }

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running host: a directory for as long as it runs, and QEMU, which holds the directory's lock.
+
+    lock      held by QEMU (and, before it, by who boots it): a lock that is free means a dead host
+    pid       of QEMU, to be believed only while the lock is held
+    ready     the host has answered
+    port*     command channels (channel.py); monitor: QEMU's; serial.log -> the results directory
+"""
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+from channel import Channel
+from host import LabError, TOP
+from initrd import initrd_make
+from machine import machine_command, qemu_environment
+
+STATE = pathlib.Path(os.environ.get("CAISSON_LAB_STATE") or TOP / "build/lab").absolute()
+BOOT_SECONDS = 300
+STOP_SECONDS = 10
+ANSWER_SECONDS = 60     # of a host that has answered before
+
+
+def image_build():
+    r = subprocess.run([TOP / "lab/image/build"], stdout=subprocess.PIPE, text=True)
+    if r.returncode != 0:
+        raise LabError("the image could not be made")
+    return pathlib.Path(r.stdout.splitlines()[-1])
+
+
+class Instance:
+    def __init__(self, name):
+        if not name or not all(c.isalnum() or c in "-_" for c in name):
+            raise LabError(f"'{name}' is not a name: letters, digits, '-' and '_' are allowed")
+        self.name = name
+        self.directory = STATE / name
+        self.results = STATE / "results" / name
+        self.serial = self.results / "serial.log"
+
+    def _lock(self):
+        """The lock's descriptor, or None while somebody holds it (FileNotFoundError: no host)."""
+        fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            os.close(fd)
+            return None
+
+    def running(self):
+        try:
+            fd = self._lock()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if fd is None:
+            return True
+        os.close(fd)
+        return False
+
+    def pid(self):
+        """QEMU's, or None."""
+        try:
+            return int((self.directory / "pid").read_text()) if self.running() else None
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def info(self):
+        return json.loads((self.directory / "info.json").read_text())
+
+    def serial_tail(self, lines=25):
+        try:
+            text = self.serial.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "".join(f"  | {line}\n" for line in text.replace("\r", "").splitlines()[-lines:])
+
+    # --- Start ----------------------------------------------------------------------------------
+
+    def boot(self, host, build, icount=False, timeout=BOOT_SECONDS):
+        """Starts the host and waits until it answers; what was made for it goes if it does not."""
+        image = image_build()
+        fd = self._create()
+        try:
+            begun = time.monotonic()
+            self.results.mkdir(parents=True, exist_ok=True)
+            self.serial.write_bytes(b"")
+            (self.directory / "serial.log").symlink_to(self.serial)
+            (self.directory / "initrd").write_bytes(initrd_make(image, host))
+            shares = {"caisson": (TOP, False), "build": (build, False),
+                      "results": (self.results, True)}
+            command = machine_command(host, image, shares, icount)
+            (self.directory / "info.json").write_text(json.dumps(
+                {"host": vars(host), "build": str(build), "icount": icount, "command": command}))
+            self._start(command, qemu_environment(image / "root", self.directory), fd)
+            with self.channel(timeout):
+                (self.directory / "ready").touch()
+            return time.monotonic() - begun
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            os.close(fd)
+
+    def _create(self):
+        """The directory; the descriptor of its lock, which is ours."""
+        path = self.directory / "lock"
+        while True:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                raise LabError(f"{self.name} is running already") from None
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(path)):
+                    break
+            os.close(fd)    # of a directory that was just removed
+        for entry in self.directory.iterdir():      # of one that was killed
+            if entry.name != "lock":
+                entry.unlink()
+        return fd
+
+    def _start(self, command, environment, lock):
+        log = self.directory / "qemu.log"
+        with open(log, "wb") as out:
+            process = subprocess.Popen(command, cwd=self.directory, env=environment,
+                                       stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                       start_new_session=True, pass_fds=[lock])
+        (self.directory / "pid").write_text(f"{process.pid}\n")
+        while not (self.directory / "monitor").exists():
+            if process.poll() is not None:
+                raise LabError(f"QEMU: {log.read_text().strip() or process.returncode}")
+            time.sleep(0.02)
+        self._process = process
+
+    # --- Use ------------------------------------------------------------------------------------
+
+    def alive(self):
+        process = getattr(self, "_process", None)
+        return process.poll() is None if process else self.running()
+
+    def channel(self, timeout=ANSWER_SECONDS):
+        try:
+            return Channel(self.directory, self.alive, timeout)
+        except (ConnectionError, FileNotFoundError):
+            raise LabError(f"{self.name} is not running") from None
+
+    def wait_ready(self, timeout=BOOT_SECONDS):
+        """Another command may be booting it."""
+        until = time.monotonic() + timeout
+        while not (self.directory / "ready").exists():
+            if not self.running():
+                raise LabError(f"{self.name} is not running")
+            if time.monotonic() > until:
+                raise LabError(f"{self.name} does not come up")
+            time.sleep(0.2)
+
+    # --- Stop -----------------------------------------------------------------------------------
+
+    def stop(self):
+        """Ends it, whatever state it is in; whether there was anything to end."""
+        if not self.directory.exists():
+            return False
+        process = getattr(self, "_process", None)
+        pid = process.pid if process else self.pid()
+        if pid:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                until = time.monotonic() + STOP_SECONDS
+                while self.alive() and time.monotonic() < until:
+                    time.sleep(0.05)
+                if not self.alive():
+                    break
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return True
+
+
+def instances():
+    """Those that run, by name."""
+    if not STATE.is_dir():
+        return []
+    names = sorted(p.name for p in STATE.iterdir() if p.name != "results" and (p / "lock").exists())
+    return [i for i in map(Instance, names) if i.running()]

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods: several containers in one guest, as containerd, CRI-O and podman ask for them."""
+import os
+import pathlib
+import time
+
+import pytest
+
+from support import assert_sentence, eventually
+
+MANAGERS = {
+    "containerd": ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
+    "cri-o": ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
+}
+
+
+def annotate(config, kind, sandbox, manager="containerd"):
+    type_key, id_key = MANAGERS[manager]
+    config.setdefault("annotations", {}).update({type_key: kind, id_key: sandbox})
+
+
+def set_namespaces(config, **paths):
+    """Namespaces with a path are joined; others stay as they are."""
+    for n in config["linux"]["namespaces"]:
+        if n["type"] in paths:
+            n["path"] = str(paths[n["type"]])
+
+
+@pytest.fixture
+def pod(box, netns):
+    """A sandbox with a network, and a maker of its members."""
+    net = netns()
+    sandbox = box()
+    annotate(sandbox.config, "sandbox", sandbox.id)
+    sandbox.config["hostname"] = "the-pod"
+    set_namespaces(sandbox.config, network=net.path)
+    sandbox.up()
+
+    def member(args=("sleep", "1000000"), manager="containerd", share=("ipc", "uts"), **kw):
+        b = box(args, **kw)
+        annotate(b.config, "container", sandbox.id, manager)
+        b.config.pop("hostname", None)
+        set_namespaces(b.config, network=net.path,
+                       **{s: f"/proc/{sandbox.pid}/ns/{s}" for s in share})
+        return b
+
+    member.sandbox, member.net = sandbox, net
+    return member
+
+
+def namespaces(b):
+    return dict(line.split() for line in
+                b.sh("for n in ipc uts net pid mnt cgroup; do echo $n $(readlink "
+                     "/proc/self/ns/$n); done").splitlines())
+
+
+def test_members_share_the_guest(pod, rootfs, tmp_path):
+    """Two members beside the sandbox: one kernel, one network, IPC and host name; files, processes
+    and control groups are each one's own."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    a = pod()
+    a.config["mounts"].append({"destination": "/data", "type": "bind", "source": str(volume),
+                               "options": ["rbind", "rw"]})
+    b = pod(manager="cri-o")
+    b.config["mounts"].append({"destination": "/data", "type": "bind", "source": str(volume),
+                               "options": ["rbind", "ro"]})
+    a.up()
+    b.up()
+    boxes = (pod.sandbox, a, b)
+    assert len({x.sh("cat /proc/sys/kernel/random/boot_id") for x in boxes}) == 1
+    assert {x.sh("hostname") for x in boxes} == {"the-pod\n"}
+    assert all(pod.net.address in x.sh("ip addr show eth0") for x in boxes)
+    seen = [namespaces(x) for x in boxes]
+    for name in ("ipc", "uts", "net"):
+        assert len({s[name] for s in seen}) == 1, name
+    for name in ("pid", "mnt", "cgroup"):
+        assert len({s[name] for s in seen}) == 3, name
+    # What one writes to its root no other sees; a volume is live for all who have it.
+    a.sh("echo mine >/file; echo yours >/data/file")
+    assert "file" not in b.sh("ls /") and "file" not in pod.sandbox.sh("ls /")
+    assert b.sh("cat /data/file") == "yours\n"
+    assert (volume / "file").read_text() == "yours\n"
+    b.sh("touch /data/new", status=1)
+    # Each has its own first process, and one more that looks.
+    for x in boxes:
+        assert len(x.caisson("ps", x.id).stdout.split()) == 2
+    # One monitor, one machine.
+    assert "monitor" not in a.record() or not a.record()["monitor"].get("pid")
+
+
+def test_member_talks_on_the_pods_loopback(pod):
+    server = pod(["sh", "-c", "echo hello >/index.html; exec httpd -f -p 127.0.0.1:8080 -h /"])
+    client = pod()
+    server.up()
+    client.up()
+    eventually(lambda: client.exec("wget", "-qO-", "http://127.0.0.1:8080/").stdout == "hello\n",
+               "an answer over lo")
+
+
+def test_shared_processes(pod):
+    """With the sandbox's pid namespace, members see each other's processes."""
+    a = pod(["sleep", "424242"], share=("ipc", "uts", "pid"))
+    b = pod(share=("ipc", "uts", "pid"))
+    a.up()
+    b.up()
+    assert "424242" in b.sh("ps") and "424242" in pod.sandbox.sh("ps")
+    a.kill("KILL")
+    assert a.wait() == "SIGKILL"
+    assert pod.sandbox.status() == "running" and b.status() == "running"
+
+
+def test_member_ends_alone(pod, tmp_path):
+    """A member's end, by itself, by kill or by force, is its own; the same id may come again."""
+    a = pod(["sh", "-c", "exit 42"])
+    b = pod()
+    b.up()
+    a.up()
+    assert a.wait() == 42
+    a.delete()
+    for _ in range(2):  # what a restart does
+        a.up()
+        assert a.wait() == 42
+        a.delete()
+    c = pod()
+    c.config["mounts"].append({"destination": "/data", "type": "bind", "source": str(tmp_path),
+                               "options": ["rbind", "rw"]})
+    for end in (lambda: c.kill("KILL"), lambda: os.kill(c.pid, 9)):
+        c.up()
+        c.sh("test -d /data")
+        end()
+        assert c.wait() == "SIGKILL"
+        c.delete()
+    c.up()
+    c.delete("--force")
+    assert pod.sandbox.status() == "running" and b.status() == "running"
+    root = pathlib.Path(f"/proc/{pod.sandbox.qemu()}/root/shares")
+    first, n = b.record()["sharesFirst"], b.record()["sharesCount"]
+    assert sorted(map(int, os.listdir(root))) == list(range(first, first + n)), \
+        "the file server has what the living use"
+
+
+def test_pause_of_one(pod):
+    a, b = pod(), pod(["sh", "-c", "while :; do date +%s >/tick; usleep 100000; done"])
+    a.up()
+    b.up()
+    a.caisson("pause", a.id, check=True)
+    assert a.status() == "paused" and b.status() == "running"
+    old = eventually(lambda: b.sh("cat /tick 2>/dev/null || echo"), "a tick") or b.sh("cat /tick")
+    eventually(lambda: b.sh("cat /tick") != old, "the other goes on")
+    a.caisson("resume", a.id, check=True)
+    assert a.status() == "running"
+
+
+def test_end_of_the_sandbox(pod):
+    """With the sandbox's machine go its members; all can be deleted, in any order."""
+    a, b = pod(), pod()
+    a.up()
+    b.up()
+    pod.sandbox.delete("--force")
+    for x in (a, b):
+        eventually(lambda x=x: x.status() == "stopped", "the member is stopped")
+        x.wait()
+        x.delete()
+
+
+def test_sandbox_process_ends_first(pod):
+    """The guest lives for as long as any of its containers."""
+    a = pod()
+    a.up()
+    pod.sandbox.kill("KILL")
+    pod.sandbox.wait()
+    time.sleep(0.5)
+    assert a.sh("echo here") == "here\n"
+    a.kill("KILL")
+    a.wait()
+    a.delete()
+
+
+def test_refusals(pod, box, netns):
+    """Each in a sentence, with nothing left behind and the sandbox as it was."""
+    other = netns()
+
+    def refused(b, *words):
+        b.bundle.write()
+        r = b.caisson("create", "--bundle", b.bundle.path, b.id)
+        assert_sentence(r, *words)
+        assert not (b.caisson.root / b.id).exists()
+
+    lost = pod()
+    annotate(lost.config, "container", "nobody")
+    refused(lost, "'nobody' does not exist")
+    strange = pod()
+    set_namespaces(strange.config, network=other.path)
+    refused(strange, other.path, pod.sandbox.id)
+    private = pod()
+    for n in private.config["linux"]["namespaces"]:
+        n.pop("path", None)
+    refused(private, "the network of its sandbox")
+    self_made = pod()
+    annotate(self_made.config, "container", self_made.id)
+    refused(self_made, self_made.id)
+    nested = pod()
+    annotate(nested.config, "container", "../" + pod.sandbox.id)
+    refused(nested, "is not")
+    odd = pod()
+    annotate(odd.config, "something", pod.sandbox.id)
+    refused(odd, "'something'")
+    gone = pod()
+    gone.config["mounts"].append({"destination": "/x", "type": "bind", "source": "/no/such/dir",
+                                  "options": ["bind"]})
+    refused(gone, "/no/such/dir")
+    twice = pod()
+    twice.config["linux"]["namespaces"].append(
+        {"type": "ipc", "path": f"/proc/{pod.sandbox.pid}/ns/ipc"})
+    refused(twice, "twice")
+    lonely = box()
+    set_namespaces(lonely.config, ipc=f"/proc/{pod.sandbox.pid}/ns/ipc")
+    refused(lonely, "cannot be joined")
+    member = pod()
+    member.up()
+    grandchild = pod()
+    annotate(grandchild.config, "container", member.id)
+    refused(grandchild, member.id)
+    assert pod.sandbox.sh("echo here") == "here\n"
+
+
+def test_stopped_sandbox(pod):
+    pod.sandbox.kill("KILL")
+    pod.sandbox.wait()
+    late = pod()
+    late.bundle.write()
+    r = late.caisson("create", "--bundle", late.bundle.path, late.id)
+    assert_sentence(r, pod.sandbox.id, "stopped")
