@@ -27,7 +27,8 @@
 
 /*
  * The two programs of that name.  What they are told:
- * sandbox=chroot   namespaces they have already; their root becomes the shares
+ * sandbox          namespaces they have already.  The older one makes the shares its root; the
+ *                  newer one does that for uid 0 only, and stays in the jail's
  * modcaps          no device nodes, no file capabilities from inside a sandbox
  * cache=auto       a file's data is kept while it is open; what changed on the host shows with
  *                  the next open
@@ -35,13 +36,16 @@
  */
 static const struct program {
 	const char *path;
+	enum jail_caps caps;
 	const char *const args[16];
 } programs[] = {
 	{"/usr/libexec/virtiofsd",
-	 {"--shared-dir=/shares", "--sandbox=chroot", "--seccomp=kill", "--modcaps=-setfcap:-mknod",
+	 JAIL_USER_CAPS,
+	 {"--shared-dir=/shares", "--sandbox=none", "--seccomp=kill", "--modcaps=-setfcap:-mknod",
 	  "--cache=auto", "--xattr", "--announce-submounts", "--rlimit-nofile=0",
 	  "--log-level=error"}},
 	{"/usr/lib/qemu/virtiofsd",
+	 JAIL_SETUP_CAPS,
 	 {"-f", "-o",
 	  "source=/shares,sandbox=chroot,modcaps=-setfcap:-mknod,cache=auto,timeout=0,xattr,"
 	  "announce_submounts,log_level=err",
@@ -105,7 +109,7 @@ static int child_prepare(struct child *c, struct error *err)
 		.shares_n = c->m->shares_n,
 		.uid = c->uid,
 		.proc = true, /* it opens files again through /proc/self/fd */
-		.caps = JAIL_SERVER_CAPS,
+		.caps = c->program->caps,
 	};
 	struct pollfd reader = {.fd = c->error_fd};
 
@@ -230,9 +234,13 @@ int fileserver_start(const struct machine *m, uid_t uid, struct fileserver *ret,
 int fileserver_explain(struct fileserver *f, struct error *err)
 {
 	char words[512], text[sizeof(err->text)];
-	ssize_t n = recv(f->stderr_fd, words, sizeof(words) - 1, MSG_DONTWAIT);
+	struct pollfd dying = {.fd = f->stderr_fd, .events = POLLIN};
+	ssize_t n;
 	char *line;
 
+	/* Its connection may break before it has said why. */
+	poll(&dying, 1, 1000);
+	n = recv(f->stderr_fd, words, sizeof(words) - 1, MSG_DONTWAIT);
 	if (n <= 0)
 		return -err->code;
 	while (n > 0 && words[n - 1] == '\n')

@@ -25,22 +25,21 @@
 /*
  * What QEMU's 9p server needs to act for every owner in the guest, and why:
  * CHOWN      gives a new file to the guest's user
- * DAC_OVERRIDE, DAC_READ_SEARCH   the guest's kernel has checked the mode bits already
+ * DAC_OVERRIDE   the guest's kernel has checked the mode bits already
  * FOWNER     chmod, utimes and O_NOATIME on files of other owners
  * FSETID     keeps set-group-ID bits that the guest's kernel decided to keep
- * There is no MKNOD: a device node in a shared directory would be one on the host.
+ * There is no MKNOD: a device node in a shared directory would be one on the host.  And no
+ * DAC_READ_SEARCH, which adds nothing to DAC_OVERRIDE but open_by_handle_at(2): any file of the
+ * file system that a share is a part of.
  */
 static const uint64_t file_caps = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE |
-				  1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER |
-				  1ull << CAP_FSETID;
+				  1ull << CAP_FOWNER | 1ull << CAP_FSETID;
 
-/*
- * What virtiofsd needs on top, and why:
- * SETUID, SETGID   it creates a file as the guest's user, by becoming that one for the call
- * SYS_CHROOT, SETPCAP   it changes its root to the shares and then gives up these two
- */
-static const uint64_t server_caps = 1ull << CAP_SETUID | 1ull << CAP_SETGID |
-				    1ull << CAP_SYS_CHROOT | 1ull << CAP_SETPCAP;
+/* What virtiofsd needs on top: it creates a file as the guest's user, by becoming that one for the
+ * call... */
+static const uint64_t user_caps = 1ull << CAP_SETUID | 1ull << CAP_SETGID;
+/* ... and one version of it locks itself up further: its root becomes the shares, and these go. */
+static const uint64_t setup_caps = 1ull << CAP_SYS_CHROOT | 1ull << CAP_SETPCAP;
 
 int jail_uid(uid_t *ret, struct error *err)
 {
@@ -135,14 +134,14 @@ static int add_share(const struct jail *j, unsigned int i, struct error *err)
 }
 
 /*
- * virtiofsd will not start without /proc/sys/fs/file-max, even when it is told not to use it, and
- * a /proc of processes only has no such thing.  So its /proc is a directory of ours with that file
- * and the way to the real one.
+ * virtiofsd will not start without these files, even when it is told not to use what they say, and
+ * a /proc of processes only has none of them.  So its /proc is a directory of ours with them and
+ * the way to the real one.
  */
 static int fake_proc(const struct jail *j, struct error *err)
 {
 	static const char *const dirs[] = {"/proc", "/proc/sys", "/proc/sys/fs"};
-	_cleanup_close_ int fd = -1;
+	static const char *const files[] = {"/proc/sys/fs/file-max", "/proc/sys/fs/nr_open"};
 	char path[4096];
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
@@ -150,10 +149,14 @@ static int fake_proc(const struct jail *j, struct error *err)
 		if (mkdir(path, 0755) < 0)
 			return error_errno(err, "mkdir '%s'", path);
 	}
-	snprintf(path, sizeof(path), "%s/proc/sys/fs/file-max", j->dir);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-	if (fd < 0 || write(fd, "1000000\n", 8) != 8)
-		return error_errno(err, "write '%s'", path);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		_cleanup_close_ int fd = -1;
+
+		snprintf(path, sizeof(path), "%s%s", j->dir, files[i]);
+		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+		if (fd < 0 || write(fd, "1048576\n", 8) != 8)
+			return error_errno(err, "write '%s'", path);
+	}
 	snprintf(path, sizeof(path), "%s/proc/self", j->dir);
 	if (symlink("../pids/self", path) < 0)
 		return error_errno(err, "symlink '%s'", path);
@@ -162,7 +165,7 @@ static int fake_proc(const struct jail *j, struct error *err)
 
 static int add_proc(const struct jail *j, struct error *err)
 {
-	bool fake = j->caps == JAIL_SERVER_CAPS;
+	bool fake = j->caps >= JAIL_USER_CAPS;
 	char path[4096];
 
 	if (!j->proc)
@@ -230,7 +233,8 @@ static int set_caps(uint64_t caps, struct error *err)
 int jail_drop(uid_t uid, enum jail_caps kind, struct error *err)
 {
 	uint64_t caps = (kind >= JAIL_FILE_CAPS ? file_caps : 0) |
-			(kind >= JAIL_SERVER_CAPS ? server_caps : 0);
+			(kind >= JAIL_USER_CAPS ? user_caps : 0) |
+			(kind >= JAIL_SETUP_CAPS ? setup_caps : 0);
 
 	/* The keys of whoever called us are not for this process.  No kernel keys, no harm. */
 	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
@@ -238,7 +242,7 @@ int jail_drop(uid_t uid, enum jail_caps kind, struct error *err)
 		if (!(caps >> c & 1) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
 			return error_errno(err, "drop capability %u", c);
 	/* Who becomes the guest's root for a call, and itself again, would lose them on the way. */
-	if (kind == JAIL_SERVER_CAPS &&
+	if (kind >= JAIL_USER_CAPS &&
 	    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED, 0, 0,
 		  0) < 0)
 		return error_errno(err, "set securebits");

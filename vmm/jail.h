@@ -24,11 +24,12 @@ struct jail_bind {
 	bool writable; /* a device node */
 };
 
-/* What a process in the jail may do besides nothing. */
+/* What a process in the jail may do besides nothing; each more than the one before. */
 enum jail_caps {
 	JAIL_NO_CAPS,
-	JAIL_FILE_CAPS,	  /* act as any owner on files: QEMU's 9p server */
-	JAIL_SERVER_CAPS, /* and as any user, for virtiofsd, which also locks itself up further */
+	JAIL_FILE_CAPS,	 /* act as any owner on files: QEMU's 9p server */
+	JAIL_USER_CAPS,	 /* and become any user: virtiofsd */
+	JAIL_SETUP_CAPS, /* and change its root and give up capabilities, when it starts */
 };
 
 struct jail {

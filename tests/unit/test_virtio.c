@@ -55,6 +55,18 @@ static void test_mem_bounds(void **state)
 	assert_int_equal(mem_init(&m, MEM_SIZE_MAX + 4096, false, &err), -EINVAL);
 }
 
+/* Hugepages that are not there are missed now, and not at a page fault. */
+static void test_mem_hugepages(void **state)
+{
+	struct error err = {0};
+	struct mem m;
+
+	(void)state;
+	assert_int_equal(mem_init(&m, MEM_SIZE_MAX, true, &err), -ENOMEM);
+	assert_non_null(strstr(err.text, "not enough free 2 MiB pages (524288 needed)"));
+	assert_int_equal(mem_init(&m, (2 << 20) + 4096, true, &err), -EINVAL);
+}
+
 static void test_mem_hole(void **state)
 {
 	struct error err = {0};
@@ -608,19 +620,13 @@ static void test_storm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mem_bounds),
-		cmocka_unit_test(test_mem_hole),
-		cmocka_unit_test(test_mem_discard),
-		cmocka_unit_test(test_registers),
-		cmocka_unit_test(test_features),
-		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_reset_and_again),
-		cmocka_unit_test(test_indirect),
-		cmocka_unit_test(test_interrupt_suppression),
-		cmocka_unit_test(test_harm),
-		cmocka_unit_test(test_bad_queues),
-		cmocka_unit_test(test_bad_order),
-		cmocka_unit_test(test_bounded_log),
+		cmocka_unit_test(test_mem_bounds), cmocka_unit_test(test_mem_hugepages),
+		cmocka_unit_test(test_mem_hole),   cmocka_unit_test(test_mem_discard),
+		cmocka_unit_test(test_registers),  cmocka_unit_test(test_features),
+		cmocka_unit_test(test_requests),   cmocka_unit_test(test_reset_and_again),
+		cmocka_unit_test(test_indirect),   cmocka_unit_test(test_interrupt_suppression),
+		cmocka_unit_test(test_harm),	   cmocka_unit_test(test_bad_queues),
+		cmocka_unit_test(test_bad_order),  cmocka_unit_test(test_bounded_log),
 		cmocka_unit_test(test_storm),
 	};
 

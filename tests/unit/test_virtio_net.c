@@ -41,9 +41,9 @@ struct nic {
 
 static const uint8_t mac[6] = {2, 0, 0, 0, 0, 2};
 
-static void open_nic(struct nic *c, int fd)
+static void open_nic(struct nic *c, int fd, int vhost_fd)
 {
-	struct virtio_net_config_host config = {.tap_fd = fd, .vhost_fd = -1, .mtu = 1500};
+	struct virtio_net_config_host config = {.tap_fd = fd, .vhost_fd = vhost_fd, .mtu = 1500};
 	struct virtio_device *dev;
 	struct error err = {0};
 
@@ -70,7 +70,7 @@ static void open_wire(struct nic *c)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, c->wire), 0);
 	setsockopt(c->wire[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
-	open_nic(c, c->wire[1]);
+	open_nic(c, c->wire[1], -1);
 }
 
 static void close_wire(struct nic *c)
@@ -444,35 +444,40 @@ static void send_udp(struct nic *c, const uint8_t *host_mac)
 {
 	uint8_t *p = guest_at(&c->g, c->tx, 100);
 	struct virtio_net_hdr_mrg_rxbuf *head = (struct virtio_net_hdr_mrg_rxbuf *)p;
-	struct iphdr *ip = (struct iphdr *)(p + HEAD + 14);
-	struct udphdr *udp = (struct udphdr *)(ip + 1);
+	struct {
+		struct iphdr ip;
+		struct udphdr udp;
+		char text[4];
+	} q = {
+		.ip = {.version = 4,
+		       .ihl = 5,
+		       .tot_len = htons(sizeof(q)),
+		       .ttl = 64,
+		       .protocol = IPPROTO_UDP},
+		.udp = {.source = htons(9), .dest = htons(7), .len = htons(sizeof(q.udp) + 4)},
+		.text = {'p', 'i', 'n', 'g'},
+	};
 
 	memset(p, 0, 100);
 	head->hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	head->hdr.csum_start = 14 + sizeof(*ip);
+	head->hdr.csum_start = 14 + sizeof(q.ip);
 	head->hdr.csum_offset = offsetof(struct udphdr, check);
 	put_ethernet(p + HEAD, host_mac, ETHERTYPE_IP);
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->tot_len = htons(sizeof(*ip) + sizeof(*udp) + 4);
-	ip->ttl = 64;
-	ip->protocol = IPPROTO_UDP;
-	inet_pton(AF_INET, "10.9.0.2", &ip->saddr);
-	inet_pton(AF_INET, "10.9.0.1", &ip->daddr);
-	ip->check = (uint16_t)~sum16(ip, sizeof(*ip));
-	udp->source = htons(9);
-	udp->dest = htons(7);
-	udp->len = htons(sizeof(*udp) + 4);
-	memcpy(udp + 1, "ping", 4);
+	inet_pton(AF_INET, "10.9.0.2", &q.ip.saddr);
+	inet_pton(AF_INET, "10.9.0.1", &q.ip.daddr);
+	q.ip.check = (uint16_t)~sum16(&q.ip, sizeof(q.ip));
 	/* of the pseudo header only: the rest is the host's */
-	udp->check = (uint16_t)sum16((uint16_t[]){(uint16_t)ip->saddr, (uint16_t)(ip->saddr >> 16),
-						  (uint16_t)ip->daddr, (uint16_t)(ip->daddr >> 16),
-						  htons(IPPROTO_UDP), udp->len},
-				     12);
-	drv_do(&c->g, TX, &(struct drv_buf){c->tx, HEAD + 14 + 20 + 8 + 4, false}, 1);
+	q.udp.check =
+		(uint16_t)sum16((uint16_t[]){(uint16_t)q.ip.saddr, (uint16_t)(q.ip.saddr >> 16),
+					     (uint16_t)q.ip.daddr, (uint16_t)(q.ip.daddr >> 16),
+					     htons(IPPROTO_UDP), q.udp.len},
+				12);
+	memcpy(p + HEAD + 14, &q, sizeof(q));
+	drv_do(&c->g, TX, &(struct drv_buf){c->tx, (uint32_t)(HEAD + 14 + sizeof(q)), false}, 1);
 }
 
-static void test_tap(void **state)
+/* vhost_fd: -1 if packets go through us */
+static void talk_to_kernel(int vhost_fd)
 {
 	struct sockaddr_in from;
 	socklen_t from_size = sizeof(from);
@@ -481,13 +486,12 @@ static void test_tap(void **state)
 	struct nic c;
 	int fd = -1, s;
 
-	(void)state;
 	if (unshare(CLONE_NEWNET) < 0 || (fd = open_tap(IFF_NO_PI | IFF_VNET_HDR)) < 0) {
 		print_message("skip: no tap can be made here: %s\n", strerror(errno));
 		skip();
 	}
 	s = configure_tap();
-	open_nic(&c, fd);
+	open_nic(&c, fd, vhost_fd);
 	start_nic(&c, 0, 64, 1536);
 	ask_arp(&c, host_mac);
 	send_udp(&c, host_mac);
@@ -510,10 +514,81 @@ static void test_tap(void **state)
 	drv_do(&c.g, TX, &(struct drv_buf){c.tx, 100, false}, 1);
 	send_udp(&c, host_mac);
 	assert_int_equal(recv(s, got, 8, 0), 4);
+	/* a driver that leaves in the middle, and the next one */
+	for (int i = 0; i < 10; i++) {
+		start_nic(&c, 0, 64, 1536);
+		for (int k = 0; k < 20; k++)
+			sendto(s, big, 1000, 0, (struct sockaddr *)&from, from_size);
+		reg_set(&c.g, VIRTIO_MMIO_STATUS, 0);
+		memset(guest_at(&c.g, c.rx, 64 * 1536), 0xcc, 64 * 1536);
+		poll(NULL, 0, 5);
+		for (uint32_t b = 0; b < 64 * 1536; b++)
+			assert_int_equal(*(uint8_t *)guest_at(&c.g, c.rx + b, 1), 0xcc);
+	}
+	start_nic(&c, 0, 64, 1536);
+	send_udp(&c, host_mac);
+	assert_int_equal(recv(s, got, 8, 0), 4);
 	assert_int_equal(c.g.dev->faults, 0);
+	/* Interrupts of vhost do not go through us: our register must send the driver to look. */
+	reg_set(&c.g, VIRTIO_MMIO_INTERRUPT_ACK, UINT32_MAX);
+	assert_int_equal(reg_get(&c.g, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_VRING,
+			 vhost_fd >= 0);
 	guest_close(&c.g);
 	close(s);
 	close(fd);
+}
+
+static void test_tap(void **state)
+{
+	(void)state;
+	talk_to_kernel(-1);
+}
+
+static void test_vhost(void **state)
+{
+	int vhost_fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+
+	(void)state;
+	if (vhost_fd < 0) {
+		print_message("skip: /dev/vhost-net: %s\n", strerror(errno));
+		skip();
+	}
+	talk_to_kernel(vhost_fd);
+	close(vhost_fd);
+}
+
+/* A guest whose rings are nonsense: the kernel says so, and the device stops. */
+static void test_vhost_harm(void **state)
+{
+	int vhost_fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC), fd = -1;
+	struct nic c;
+
+	(void)state;
+	if (vhost_fd < 0 || unshare(CLONE_NEWNET) < 0 ||
+	    (fd = open_tap(IFF_NO_PI | IFF_VNET_HDR)) < 0) {
+		print_message("skip: no vhost-net: %s\n", strerror(errno));
+		skip();
+	}
+	close(configure_tap());
+	open_nic(&c, fd, vhost_fd);
+	start_nic(&c, 0, 64, 1536);
+	drv_offer(&c.g, TX, 0xffff);
+	drv_kick(&c.g, TX);
+	expect_broken(&c.g);
+	start_nic(&c, 0, 64, 1536);
+	drv_add_one(&c.g, TX, RAM_SIZE, 100, false);
+	drv_kick(&c.g, TX);
+	expect_broken(&c.g);
+	/* One queue only: it is the pair or nothing. */
+	c.g.top = 0x10000;
+	drv_negotiate(&c.g, drv_features(&c.g));
+	drv_queue_setup(&c.g, TX, 256);
+	drv_ok(&c.g);
+	assert_true(reg_get(&c.g, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	start_nic(&c, 0, 64, 1536);
+	guest_close(&c.g);
+	close(fd);
+	close(vhost_fd);
 }
 
 static void test_operator_errors(void **state)
@@ -553,6 +628,8 @@ int main(void)
 		cmocka_unit_test(test_reset_midway),
 		cmocka_unit_test(test_wire_cut),
 		cmocka_unit_test(test_tap),
+		cmocka_unit_test(test_vhost),
+		cmocka_unit_test(test_vhost_harm),
 		cmocka_unit_test(test_operator_errors),
 	};
 
