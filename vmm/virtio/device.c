@@ -88,7 +88,7 @@ static void reset(struct virtio_device *d)
 		vq_reset(&d->queues[i].vq);
 	d->status = 0;
 	d->features = 0;
-	d->interrupt_status = 0;
+	virtio_device_acknowledge(d, UINT32_MAX);
 }
 
 void virtio_device_free(struct virtio_device *d)
@@ -103,7 +103,8 @@ void virtio_device_free(struct virtio_device *d)
 
 static void interrupt(struct virtio_device *d, uint32_t reason)
 {
-	d->interrupt_status |= reason;
+	/* What is to be seen is published before; the driver looks after it has acknowledged. */
+	__atomic_fetch_or(&d->interrupt_status, reason, __ATOMIC_SEQ_CST);
 	eventfd_write(d->irq_fd, 1);
 }
 

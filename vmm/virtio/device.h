@@ -73,16 +73,18 @@ struct virtio_queue {
 struct virtio_device {
 	const struct virtio_ops *ops;
 	struct virtio_env env;
-	pthread_mutex_t lock; /* all below, and the device's own part */
+	pthread_mutex_t lock; /* all below but what says otherwise, and the device's own part */
 
-	uint64_t offered;	   /* features */
-	uint64_t features;	   /* the driver's choice */
-	uint8_t status;		   /* VIRTIO_CONFIG_S_* */
-	bool active;		   /* DRIVER_OK seen, not reset, not broken */
-	uint32_t generation;	   /* of the configuration */
-	uint32_t interrupt_status; /* VIRTIO_MMIO_INT_* */
+	uint64_t offered;    /* features */
+	uint64_t features;   /* the driver's choice */
+	uint8_t status;	     /* VIRTIO_CONFIG_S_* */
+	bool active;	     /* DRIVER_OK seen, not reset, not broken */
+	uint32_t generation; /* of the configuration */
+	/* Atomic, without the lock: each interrupt reads and acknowledges it, and must not wait for
+	 * the device's work to do so.  VIRTIO_MMIO_INT_* */
+	uint32_t interrupt_status;
 	/* Someone else (vhost) raises the interrupt: "queue" always shows as pending, so that the
-	 * driver looks into its queues. */
+	 * driver looks into its queues.  Atomic, too. */
 	bool interrupt_always;
 	/* Interrupt: an eventfd; the engine makes it an irqfd, edge triggered. */
 	int irq_fd;
@@ -124,6 +126,11 @@ void virtio_device_config_changed(struct virtio_device *d);
 void virtio_device_broken(struct virtio_device *d, const char *why);
 /* The host's end of the device is gone: as above, but no fault of the guest's. */
 void virtio_device_failed(struct virtio_device *d, const char *why);
+/* Says whether somebody else raises the interrupt from now on. */
+static inline void virtio_device_interrupts_elsewhere(struct virtio_device *d, bool elsewhere)
+{
+	__atomic_store_n(&d->interrupt_always, elsewhere, __ATOMIC_RELAXED);
+}
 /* Notifies queue n to ourselves: to go on later, after others had their turn. */
 void virtio_device_kick(struct virtio_device *d, unsigned int n);
 /* vq_pop() on queue n; marks the device broken where the queue is. */
@@ -133,6 +140,21 @@ void virtio_device_push(struct virtio_device *d, unsigned int n, uint16_t head, 
 /* Reads from a fixed configuration structure: ops->config_read in one line. */
 void virtio_config_copy(const void *config, size_t config_size, uint32_t offset, void *buf,
 			uint32_t size);
+
+/* --- For transports, without the lock ----------------------------------------------------------*/
+
+/* Why the interrupt was raised (4.2.2, InterruptStatus), and that the driver has seen it. */
+static inline uint32_t virtio_device_interrupts(const struct virtio_device *d)
+{
+	uint32_t bits = __atomic_load_n(&d->interrupt_status, __ATOMIC_SEQ_CST);
+
+	/* VIRTIO_MMIO_INT_VRING */
+	return __atomic_load_n(&d->interrupt_always, __ATOMIC_RELAXED) ? bits | 1 : bits;
+}
+static inline void virtio_device_acknowledge(struct virtio_device *d, uint32_t bits)
+{
+	__atomic_fetch_and(&d->interrupt_status, ~bits, __ATOMIC_SEQ_CST);
+}
 
 /* --- For transports, lock held -----------------------------------------------------------------*/
 

@@ -40,8 +40,6 @@ static uint32_t register_read(struct virtio_mmio *t, uint32_t offset)
 		return vq ? vq->size_max : 0;
 	case VIRTIO_MMIO_QUEUE_READY:
 		return vq ? vq->ready : 0;
-	case VIRTIO_MMIO_INTERRUPT_STATUS:
-		return d->interrupt_status | (d->interrupt_always ? VIRTIO_MMIO_INT_VRING : 0);
 	case VIRTIO_MMIO_STATUS:
 		return d->status;
 	case VIRTIO_MMIO_CONFIG_GENERATION:
@@ -118,9 +116,6 @@ static void register_write(struct virtio_mmio *t, uint32_t offset, uint32_t v)
 		if (vq)
 			virtio_device_set_queue_ready(d, t->queue_sel, v & 1);
 		break;
-	case VIRTIO_MMIO_INTERRUPT_ACK:
-		d->interrupt_status &= ~v;
-		break;
 	case VIRTIO_MMIO_STATUS:
 		virtio_device_set_status(d, (uint8_t)v);
 		break;
@@ -138,6 +133,11 @@ void virtio_mmio_read(struct virtio_mmio *t, uint64_t offset, void *data, uint32
 	memset(data, 0, size);
 	if (size > 8 || offset >= VIRTIO_MMIO_WINDOW)
 		return;
+	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS && size == 4) {
+		v = virtio_device_interrupts(d);
+		memcpy(data, &v, sizeof(v));
+		return;
+	}
 	pthread_mutex_lock(&d->lock);
 	if (offset >= VIRTIO_MMIO_CONFIG) {
 		if (d->ops->config_read)
@@ -161,6 +161,11 @@ void virtio_mmio_write(struct virtio_mmio *t, uint64_t offset, const void *data,
 		memcpy(&v, data, sizeof(v));
 		if (v < d->queues_n)
 			virtio_device_kick(d, v);
+		return;
+	}
+	if (offset == VIRTIO_MMIO_INTERRUPT_ACK && size == 4) {
+		memcpy(&v, data, sizeof(v));
+		virtio_device_acknowledge(d, v);
 		return;
 	}
 	pthread_mutex_lock(&d->lock);

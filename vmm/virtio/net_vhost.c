@@ -131,7 +131,7 @@ int net_vhost_start(struct net *n)
 	if (ioctl(n->vhost_fd, VHOST_SET_FEATURES, &features) < 0)
 		return -errno;
 	/* It writes the interrupt itself and cannot set a bit in our register. */
-	d->interrupt_always = true;
+	virtio_device_interrupts_elsewhere(d, true);
 	for (unsigned int i = 0; i < NET_QUEUES; i++)
 		io_remove(d->env.io, &d->queues[i].kick);
 	for (unsigned int i = 0; rc == 0 && i < NET_QUEUES; i++)
@@ -157,5 +157,5 @@ void net_vhost_stop(struct net *n)
 		/* May fail only for want of memory; then this queue stays silent. */
 		io_add(d->env.io, &d->queues[i].kick);
 	}
-	d->interrupt_always = false;
+	virtio_device_interrupts_elsewhere(d, false);
 }

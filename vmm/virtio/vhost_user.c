@@ -248,7 +248,7 @@ int vhost_user_start(struct vhost_user *v, struct virtio_device *d)
 	int rc = tell_u64(v, SET_FEATURES, features);
 
 	/* The back end writes the interrupt itself and cannot set a bit in our register. */
-	d->interrupt_always = true;
+	virtio_device_interrupts_elsewhere(d, true);
 	for (unsigned int n = 0; rc == 0 && n < d->queues_n; n++) {
 		if (!d->queues[n].vq.ready)
 			continue;
@@ -271,6 +271,6 @@ int vhost_user_stop(struct vhost_user *v, struct virtio_device *d)
 			rc = ask(v, GET_VRING_BASE, &m, sizeof(m.state), sizeof(m.state));
 		io_add(d->env.io, &d->queues[n].kick);
 	}
-	d->interrupt_always = false;
+	virtio_device_interrupts_elsewhere(d, false);
 	return rc;
 }
