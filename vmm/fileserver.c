@@ -31,9 +31,9 @@
  *                  newer one does that for uid 0 only, and stays in the jail's
  * modcaps          no device nodes, no file capabilities from inside a sandbox
  * cache            both sides see each other's changes at once, but for pages that the guest has
- *                  mapped: the older one's `auto` with a time of 0; the newer one's `auto` would keep
- *                  sizes for a second
- * announce_submounts   two shares may have the same inode numbers: they are two file systems
+ *                  mapped: the older one's `auto` with a time of 0; the newer one's `auto` would
+ * keep sizes for a second announce_submounts   two shares may have the same inode numbers: they are
+ * two file systems
  */
 static const struct program {
 	const char *path;
