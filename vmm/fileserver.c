@@ -30,9 +30,10 @@
  * sandbox          namespaces they have already.  The older one makes the shares its root; the
  *                  newer one does that for uid 0 only, and stays in the jail's
  * modcaps          no device nodes, no file capabilities from inside a sandbox
- * cache=auto       a file's data is kept while it is open; what changed on the host shows with
- *                  the next open
- * announce_submounts   two shares may have the same inode numbers: they are two file systems
+ * cache            both sides see each other's changes at once, but for pages that the guest has
+ *                  mapped: the older one's `auto` with a time of 0; the newer one's `auto` would
+ * keep sizes for a second announce_submounts   two shares may have the same inode numbers: they are
+ * two file systems
  */
 static const struct program {
 	const char *path;
@@ -42,7 +43,7 @@ static const struct program {
 	{"/usr/libexec/virtiofsd",
 	 JAIL_USER_CAPS,
 	 {"--shared-dir=/shares", "--sandbox=none", "--seccomp=kill", "--modcaps=-setfcap:-mknod",
-	  "--cache=auto", "--xattr", "--announce-submounts", "--rlimit-nofile=0",
+	  "--cache=never", "--allow-mmap", "--xattr", "--announce-submounts", "--rlimit-nofile=0",
 	  "--log-level=error"}},
 	{"/usr/lib/qemu/virtiofsd",
 	 JAIL_SETUP_CAPS,
