@@ -96,7 +96,10 @@ class Instance:
             (self.directory / "info.json").write_text(json.dumps(
                 {"host": vars(host), "build": str(build), "icount": icount, "command": command}))
             self._start(command, qemu_environment(image / "root", self.directory), fd)
-            self.channel(timeout).close()
+            try:
+                self.channel(timeout).close()
+            except LabError as e:
+                raise LabError(self._qemu_said() or e) from None
             return time.monotonic() - begun
         except BaseException:
             self.stop()
@@ -130,17 +133,21 @@ class Instance:
         return fd
 
     def _start(self, command, environment, lock):
-        log = self.directory / "qemu.log"
-        with open(log, "wb") as out:
+        with open(self.directory / "qemu.log", "wb") as out:
             process = subprocess.Popen(command, cwd=self.directory, env=environment,
                                        stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                        start_new_session=True, pass_fds=[lock])
         (self.directory / "pid").write_text(f"{process.pid}\n")
         while not (self.directory / "monitor").exists():
             if process.poll() is not None:
-                raise LabError(f"QEMU: {log.read_text().strip() or process.returncode}")
+                raise LabError(self._qemu_said() or f"QEMU ended with {process.returncode}")
             time.sleep(0.02)
         self._process = process
+
+    def _qemu_said(self):
+        text = (self.directory / "qemu.log").read_text(errors="replace").strip()
+        return f"QEMU: {text.splitlines()[-1].partition('qemu-system-x86_64: ')[2] or text}" \
+            if text else ""
 
     # --- Use ------------------------------------------------------------------------------------
 

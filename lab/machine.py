@@ -69,7 +69,9 @@ def machine_command(host, image, shares, icount=False):
         append.append("intel_iommu=on" if host.iommu == "intel" else "amd_iommu=on")
     if host.hugepages:
         append.append(f"hugepages={host.hugepages}")
-    cpu = host.cpu if kind == "tcg" else "host"
+    cpu = host.cpu
+    if kind == "kvm":
+        cpu = "host,-svm,-vmx" if "-svm" in host.cpu.split(",") else "host"
     if icount:
         # Guests of the host have been seen to stall without them.
         cpu = cpu.replace(",-erms,-fsrm", "")
