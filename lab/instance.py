@@ -25,6 +25,11 @@ STATE = pathlib.Path(os.environ.get("CAISSON_LAB_STATE") or TOP / "build/lab").a
 BOOT_SECONDS = 300
 STOP_SECONDS = 10
 ANSWER_SECONDS = 60     # of a host that has answered before
+LOOK_SECONDS = 0.2      # that others may hold a lock to see whether it is free
+
+
+class RunsAlready(LabError):
+    pass
 
 
 def image_build():
@@ -43,25 +48,18 @@ class Instance:
         self.results = STATE / "results" / name
         self.serial = self.results / "serial.log"
 
-    def _lock(self):
-        """The lock's descriptor, or None while somebody holds it (FileNotFoundError: no host)."""
-        fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            os.close(fd)
-            return None
-
     def running(self):
         try:
-            fd = self._lock()
+            fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        if fd is None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
             return True
-        os.close(fd)
-        return False
+        finally:
+            os.close(fd)
 
     def pid(self):
         """QEMU's, or None."""
@@ -98,8 +96,10 @@ class Instance:
             (self.directory / "info.json").write_text(json.dumps(
                 {"host": vars(host), "build": str(build), "icount": icount, "command": command}))
             self._start(command, qemu_environment(image / "root", self.directory), fd)
-            with self.channel(timeout):
-                (self.directory / "ready").touch()
+            try:
+                self.channel(timeout).close()
+            except LabError as e:
+                raise LabError(self._qemu_said() or e) from None
             return time.monotonic() - begun
         except BaseException:
             self.stop()
@@ -110,35 +110,44 @@ class Instance:
     def _create(self):
         """The directory; the descriptor of its lock, which is ours."""
         path = self.directory / "lock"
+        until = time.monotonic() + LOOK_SECONDS
         while True:
             self.directory.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                raise LabError(f"{self.name} is running already") from None
-            with contextlib.suppress(FileNotFoundError):
+                # Not the lock of a directory that was just removed
                 if os.path.samestat(os.fstat(fd), os.stat(path)):
                     break
-            os.close(fd)    # of a directory that was just removed
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    os.close(fd)
+                    raise RunsAlready(f"{self.name} is running already") from None
+            except FileNotFoundError:
+                pass
+            os.close(fd)
+            time.sleep(0.02)
         for entry in self.directory.iterdir():      # of one that was killed
             if entry.name != "lock":
                 entry.unlink()
         return fd
 
     def _start(self, command, environment, lock):
-        log = self.directory / "qemu.log"
-        with open(log, "wb") as out:
+        with open(self.directory / "qemu.log", "wb") as out:
             process = subprocess.Popen(command, cwd=self.directory, env=environment,
                                        stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                        start_new_session=True, pass_fds=[lock])
         (self.directory / "pid").write_text(f"{process.pid}\n")
         while not (self.directory / "monitor").exists():
             if process.poll() is not None:
-                raise LabError(f"QEMU: {log.read_text().strip() or process.returncode}")
+                raise LabError(self._qemu_said() or f"QEMU ended with {process.returncode}")
             time.sleep(0.02)
         self._process = process
+
+    def _qemu_said(self):
+        text = (self.directory / "qemu.log").read_text(errors="replace").strip()
+        return f"QEMU: {text.splitlines()[-1].partition('qemu-system-x86_64: ')[2] or text}" \
+            if text else ""
 
     # --- Use ------------------------------------------------------------------------------------
 
@@ -146,21 +155,21 @@ class Instance:
         process = getattr(self, "_process", None)
         return process.poll() is None if process else self.running()
 
-    def channel(self, timeout=ANSWER_SECONDS):
-        try:
-            return Channel(self.directory, self.alive, timeout)
-        except (ConnectionError, FileNotFoundError):
-            raise LabError(f"{self.name} is not running") from None
-
-    def wait_ready(self, timeout=BOOT_SECONDS):
-        """Another command may be booting it."""
+    def channel(self, timeout=BOOT_SECONDS):
+        """A command channel, as soon as the host answers; it may still be booting."""
+        ready = self.directory / "ready"
+        if ready.exists():
+            timeout = min(timeout, ANSWER_SECONDS)
         until = time.monotonic() + timeout
-        while not (self.directory / "ready").exists():
-            if not self.running():
-                raise LabError(f"{self.name} is not running")
-            if time.monotonic() > until:
-                raise LabError(f"{self.name} does not come up")
-            time.sleep(0.2)
+        while True:
+            try:
+                channel = Channel(self.directory, self.alive, until - time.monotonic())
+                ready.touch()
+                return channel
+            except (ConnectionError, FileNotFoundError):
+                if not self.alive() or time.monotonic() > until:
+                    raise LabError(f"{self.name} is not running") from None
+            time.sleep(0.1)
 
     # --- Stop -----------------------------------------------------------------------------------
 

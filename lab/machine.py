@@ -69,9 +69,15 @@ def machine_command(host, image, shares, icount=False):
         append.append("intel_iommu=on" if host.iommu == "intel" else "amd_iommu=on")
     if host.hugepages:
         append.append(f"hugepages={host.hugepages}")
+    cpu = host.cpu
+    if kind == "kvm":
+        cpu = "host,-svm,-vmx" if "-svm" in host.cpu.split(",") else "host"
+    if icount:
+        # Guests of the host have been seen to stall without them.
+        cpu = cpu.replace(",-erms,-fsrm", "")
     words = [
         *qemu_program(root), *accel,
-        "-cpu", host.cpu if kind == "tcg" else "host", "-smp", str(host.cpus),
+        "-cpu", cpu, "-smp", str(host.cpus),
         "-M", "q35,kernel-irqchip=split" if kind == "kvm" and iommu else "q35", "-m", host.memory,
         # The IOMMU is there before what it is to translate.
         *iommu_arguments(host.iommu),

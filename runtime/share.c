@@ -19,12 +19,18 @@
 #define SHARES "/shares"
 #define CHILDREN_SIZE 4096
 
-/* It alone among the monitor's children has the directory. */
+/* It alone among the monitor's children has the directory (QEMU), or lives in it (virtiofsd). */
 static bool serves(pid_t pid)
 {
-	char path[64];
+	char path[64], root[64];
 	struct stat st;
+	ssize_t n;
 
+	snprintf(path, sizeof(path), "/proc/%d/root", pid);
+	n = readlink(path, root, sizeof(root) - 1);
+	root[n > 0 ? n : 0] = 0;
+	if (strcmp(root, SHARES) == 0)
+		return true;
 	snprintf(path, sizeof(path), "/proc/%d/root" SHARES, pid);
 	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }

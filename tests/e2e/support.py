@@ -30,6 +30,12 @@ BOUND = 90  # seconds; "returns in bounded time" (the guest's own limit for an a
 _numbers = itertools.count(1)
 
 
+def engine():
+    """The engine that sandboxes get here: the first that doctor finds good."""
+    r = subprocess.run([CAISSON, "doctor"], stdout=subprocess.PIPE, text=True)
+    return next((line.split()[1] for line in r.stdout.splitlines() if line.startswith("ok ")), None)
+
+
 def unique(prefix="t"):
     """A name that no other test, worker or run on this machine has."""
     return f"{prefix}-{os.getpid()}-{next(_numbers)}"
@@ -204,8 +210,14 @@ class Box:
     def monitor(self):
         return self.record()["monitor"]["pid"]
 
-    def qemu(self):
-        return next(iter(descendants(self.monitor())))
+    def helper(self):
+        """The monitor's child: QEMU (engine emu), the file server (kvm, with volumes), or None."""
+        return next(iter(descendants(self.monitor())), None)
+
+    def served(self):
+        """The directory in which the file server has the shares."""
+        root = pathlib.Path(f"/proc/{self.helper()}/root")
+        return root / "shares" if (root / "shares").exists() else root
 
     def status(self):
         return self.caisson.status(self.id)

@@ -8,12 +8,14 @@ import subprocess
 
 import pytest
 
-from support import (CAISSON, assert_sentence, descendants, eventually, make_rootfs, no_network,
-                     use_netns)
+from support import (CAISSON, assert_sentence, descendants, engine, eventually, make_rootfs,
+                     no_network, use_netns)
 
 # What QEMU's file server may use (vmm/jail.c): CHOWN, DAC_OVERRIDE, FOWNER, FSETID.  Not
 # DAC_READ_SEARCH: with open_by_handle_at(2) it would reach every file of a share's file system.
 FILE_CAPS = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4
+# and virtiofsd: SETUID and SETGID
+VIRTIOFSD_CAPS = 1 << 6 | 1 << 7
 ALL_CAPS = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_MKNOD", "CAP_DAC_OVERRIDE", "CAP_CHOWN",
             "CAP_FOWNER", "CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_FSETID",
             "CAP_SETUID", "CAP_SETGID", "CAP_SYS_RESOURCE", "CAP_KILL"]
@@ -264,8 +266,9 @@ def test_mount_destination_links(box, caisson, link, destination):
 
 
 def test_processes_are_confined(box, caisson):
-    """Monitor, QEMU and proxy: a uid of their own, no capabilities but those of the file server,
-    namespaces of their own, seccomp, and a root without the host's files."""
+    """Monitor, its child (QEMU, or the file server) and proxy: a uid of their own, no capabilities
+    but those of the file server, namespaces of their own, seccomp, and a root without the host's
+    files.  With kvm there is no child without volumes."""
     d = caisson.path / "volume"
     d.mkdir()
     plain = box(edit=no_network).up()
@@ -273,8 +276,13 @@ def test_processes_are_confined(box, caisson):
     shared.config["mounts"].append(volume(d))
     shared.up()
     uids = set()
-    for b, qemu_caps in ((plain, 0), (shared, FILE_CAPS)):
-        for pid, caps in ((b.monitor(), 0), (b.qemu(), qemu_caps)):
+    kvm = engine() == "kvm"
+    server_caps = FILE_CAPS | (VIRTIOFSD_CAPS if kvm else 0)
+    assert kvm == (plain.helper() is None)
+    for b, helper_caps in ((plain, 0), (shared, server_caps)):
+        for pid, caps in ((b.monitor(), 0), (b.helper(), helper_caps)):
+            if pid is None:
+                continue
             s = status_of(pid)
             ids = set(s["Uid"].split()) | set(s["Gid"].split())
             assert len(ids) == 1 and int(ids.copy().pop()) >= 0x70000000, s
@@ -285,38 +293,45 @@ def test_processes_are_confined(box, caisson):
             assert s["NoNewPrivs"] == "1"
             assert s["Seccomp"] == "2" or (SANITIZED and pid == b.monitor())
             names = set(os.listdir(f"/proc/{pid}/root"))
-            assert names <= {"dev", "shares", "proc", "usr", "lib", "lib64", "kernel", "initrd"}
-            assert "etc" not in names and "home" not in names
-            assert os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
-            assert set(os.listdir(f"/proc/{pid}/root/dev")) <= {"null", "urandom"}
-        for ns in ("pid", "ipc", "uts", "net", "mnt"):
-            assert os.readlink(f"/proc/{b.qemu()}/ns/{ns}") != os.readlink(f"/proc/self/ns/{ns}")
+            if names != {"0"}:  # Debian 12's virtiofsd: its root is what it serves
+                assert names <= {"dev", "shares", "proc", "pids", "usr", "lib", "lib64", "kernel",
+                                 "initrd"}
+                assert set(os.listdir(f"/proc/{pid}/root/dev")) <= {"null", "urandom"}
+            for ns in ("pid", "ipc", "uts", "net", "mnt"):
+                assert os.readlink(f"/proc/{pid}/ns/{ns}") != os.readlink(f"/proc/self/ns/{ns}")
+            # A filter holds for a thread.
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                text = (task / "status").read_text()
+                assert "NoNewPrivs:\t1" in text and ("Seccomp:\t2" in text or SANITIZED), text
     assert len(uids) == 2  # one per sandbox
     for b in (plain, shared):  # the proxy reads what the guest writes
         s = status_of(b.pid)
         assert int(s["Uid"].split()[0]) >= 0x70000000 and s["Uid"].split()[0] not in uids
         assert int(s["CapPrm"], 16) == int(s["CapBnd"], 16) == 0
         assert s["NoNewPrivs"] == "1" and (s["Seccomp"] == "2" or SANITIZED)
-    assert not os.listdir(f"/proc/{plain.qemu()}/root/shares")
-    # What QEMU may write: nothing but the volumes.
-    for line in pathlib.Path(f"/proc/{shared.qemu()}/mountinfo").read_text().splitlines():
+    assert not os.listdir(f"/proc/{plain.helper() or plain.monitor()}/root/shares")
+    # What the server may write: nothing but the volumes.
+    for line in pathlib.Path(f"/proc/{shared.helper()}/mountinfo").read_text().splitlines():
         point, options = line.split()[4:6]
         if "rw" in options.split(","):
-            assert point.startswith("/shares/") or point in ("/", "/dev/null", "/dev/urandom"), line
+            assert (point.startswith("/shares/") or kvm and point == "/0" or
+                    point in ("/", "/dev/null", "/dev/urandom")), line
 
 
 def test_image_cannot_be_written(box, caisson):
-    """QEMU with a file server's rights, taken over, could open its descriptor of the image again
-    for writing, through /proc: it belongs to a read-only mount, and so it cannot.  It holds no
-    descriptor of the monitor's either (the socket that clients connect to, log, timeline)."""
+    """A file server, taken over, has no way to the image.  QEMU, which is one and reads the image
+    itself, could open its descriptor of the image again for writing, through /proc: it belongs to a
+    read-only mount, and so it cannot.  Neither holds a descriptor of the monitor's (the socket that
+    clients connect to, log, timeline)."""
     d = caisson.path / "volume"
     d.mkdir()
     b = box(edit=no_network)
     b.config["mounts"].append(volume(d))
     b.up()
-    fds = {f: os.readlink(f) for f in pathlib.Path(f"/proc/{b.qemu()}/fd").iterdir()}
-    images = [f for f in fds if stat.S_ISREG(os.stat(f).st_mode) and os.stat(f).st_size]
-    assert images, fds
+    fds = {f: os.readlink(f) for f in pathlib.Path(f"/proc/{b.helper()}/fd").iterdir()}
+    images = [f for f in fds if stat.S_ISREG(os.stat(f).st_mode) and os.stat(f).st_size
+              and "memfd:" not in fds[f]]
+    assert bool(images) == (engine() == "emu"), fds
     for f in images:
         for attempt in (lambda: os.open(f, os.O_RDWR), lambda: os.chmod(f, 0o777),
                         lambda: os.truncate(f, 0)):

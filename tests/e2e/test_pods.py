@@ -134,7 +134,7 @@ def test_member_ends_alone(pod, tmp_path):
     c.up()
     c.delete("--force")
     assert pod.sandbox.status() == "running" and b.status() == "running"
-    root = pathlib.Path(f"/proc/{pod.sandbox.qemu()}/root/shares")
+    root = pod.sandbox.served()
     first, n = b.record()["sharesFirst"], b.record()["sharesCount"]
     assert sorted(map(int, os.listdir(root))) == list(range(first, first + n)), \
         "the file server has what the living use"

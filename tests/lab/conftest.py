@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -80,10 +81,17 @@ def lab():
 
 
 def boot(lab, *hosts):
-    """The hosts boot at the same time."""
-    for host, process in [(h, lab.popen("boot", h)) for h in hosts]:
+    """The hosts boot at the same time; a command for one that still boots waits for it."""
+    started = {host: lab.popen("boot", host) for host in hosts}
+    until = time.monotonic() + BOOT
+    while not all((lab.state / host / "monitor").exists() for host in hosts):
+        assert time.monotonic() < until, "QEMU does not start"
+        time.sleep(0.1)
+    waiting = lab.popen("run", hosts[0], "hostname")
+    for host, process in started.items():
         error = process.communicate(timeout=BOOT)[1].decode()
         assert process.returncode == 0, f"{host}: {error}"
+    assert waiting.communicate(timeout=COMMAND) == (hosts[0].encode() + b"\n", b"")
 
 
 @pytest.fixture(scope="session")

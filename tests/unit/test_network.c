@@ -122,7 +122,9 @@ static void state_of(struct ns *ns, char *text, size_t size)
 	snprintf(command, sizeof(command),
 		 "nsenter --net=%s sh -c 'ip -d link; ip -d address; ip route; ip -6 route; "
 		 "ip neighbour; tc qdisc; for i in $(ls /proc/self/net/dev_snmp6); do "
-		 "tc filter show dev $i ingress; done' | sed 's/ state UP\\b//'",
+		 "tc filter show dev $i ingress; done' | "
+		 /* A neighbour gets stale by itself, with time. */
+		 "sed -e 's/ state UP\\b//' -e 's/ REACHABLE / STALE /'",
 		 ns->path);
 	f = popen(command, "r");
 	assert_non_null(f);
