@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,10 @@
 #define PHDRS_MAX 32u
 #define NOTES_SIZE_MAX 4096u
 #define PAGE 4096u
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 struct start_info {
 	uint32_t magic, version, flags, nr_modules;
@@ -67,6 +72,20 @@ static int read_or_say(int fd, void *buf, uint64_t size, uint64_t at, struct err
 	return rc < 0 ? error_set(err, -rc, "read: %s", strerror(-rc)) : 0;
 }
 
+/*
+ * Reads a part of a file to where the guest will have it.  The pages are made all at once, which
+ * takes a third of the time that faults, one by one under read(2), take; a kernel that cannot
+ * (before 5.14) makes them then.
+ */
+static int read_to_guest(int fd, uint8_t *to, uint64_t size, uint64_t at, struct error *err)
+{
+	uint8_t *page = (uint8_t *)((uintptr_t)to & ~(uintptr_t)(PAGE - 1));
+
+	if (size)
+		madvise(page, (size_t)(to - page) + size, MADV_POPULATE_WRITE);
+	return read_or_say(fd, to, size, at, err);
+}
+
 static int load_segment(const struct mem *mem, int fd, const Elf64_Phdr *p, uint64_t *ret_end,
 			struct error *err)
 {
@@ -81,7 +100,7 @@ static int load_segment(const struct mem *mem, int fd, const Elf64_Phdr *p, uint
 				 (unsigned long long)p->p_memsz, (unsigned long long)p->p_paddr);
 	if (p->p_paddr + p->p_memsz > *ret_end)
 		*ret_end = p->p_paddr + p->p_memsz;
-	return read_or_say(fd, to, p->p_filesz, p->p_offset, err); /* the rest is zero already */
+	return read_to_guest(fd, to, p->p_filesz, p->p_offset, err); /* the rest is zero already */
 }
 
 /* Looks for the entry point in a segment of notes; 0 when it is not there. */
@@ -179,7 +198,7 @@ static int load_initrd(const struct mem *mem, int fd, uint64_t kernel_end, struc
 	ret->size = size;
 	if (ret->at < kernel_end)
 		return error_set(err, ENOMEM, "it does not fit beside the kernel");
-	return size ? read_or_say(fd, mem_at(mem, GPA(ret->at), size), size, 0, err) : 0;
+	return size ? read_to_guest(fd, mem_at(mem, GPA(ret->at), size), size, 0, err) : 0;
 }
 
 static int load_files(const struct mem *mem, const char *kernel, const char *initrd,
