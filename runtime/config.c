@@ -78,17 +78,16 @@ static void read_pod_memory(struct config *c)
 		c->memory_limit = n;
 }
 
+/* Podman 5 says whose member a container is, and no type of either. */
 static void read_pod(struct doc *d, struct config *c)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(pod_annotations); i++) {
 		const char *type = config_annotation(c, pod_annotations[i].type);
 		const char *sandbox = config_annotation(c, pod_annotations[i].sandbox);
 
-		if (!type)
-			continue;
-		if (strcmp(type, "sandbox") == 0) {
+		if (type && strcmp(type, "sandbox") == 0) {
 			c->pod = POD_SANDBOX;
-		} else if (strcmp(type, "container") != 0) {
+		} else if (type && strcmp(type, "container") != 0) {
 			doc_fail(d, EINVAL, "annotations",
 				 "has %s '%.100s', not sandbox or container",
 				 pod_annotations[i].type, type);
