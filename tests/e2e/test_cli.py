@@ -14,7 +14,7 @@ import pytest
 
 from conftest import missing, new_caisson
 from support import (BUILD, CAISSON, TIMEOUT, alive, assert_sentence, call_detached, cgroup_path,
-                     eventually, no_network, unique, use_netns)
+                     engine, eventually, no_network, unique, use_netns)
 
 COMMANDS = ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "list", "pause",
             "resume", "update", "events", "spec", "features", "doctor", "help", "completion", "man"]
@@ -148,7 +148,7 @@ def test_list(box, caisson, rootfs):
     head, *lines = caisson("list", check=True).stdout.splitlines()
     assert head.split() == ["ID", "PID", "STATUS", "ENGINE", "BUNDLE", "CREATED"]
     fields = {line.split()[0]: line.split() for line in lines}
-    assert fields[a.id][1:5] == [str(a.pid), "running", "emu", str(a.bundle.path)]
+    assert fields[a.id][1:5] == [str(a.pid), "running", engine(), str(a.bundle.path)]
     assert fields[b.id][2] == "created"
     assert_sentence(caisson("list", "--format", "xml"), "'xml'")
     # A file in the root that is no container, and a directory without a state, are not shown.
