@@ -88,6 +88,14 @@ check-in-lab: setup-lab all ## the tests, in an emulated server (HOST=kvm)
 check-lab: setup-check setup-lab ## the lab's own tests
 	@STRICT=$(STRICT) tests/run $(BUILD) lab
 
+.PHONY: setup-conformance
+setup-conformance: setup-check
+	@scripts/setup scripts/packages-conformance.txt
+
+.PHONY: check-conformance
+check-conformance: setup-conformance all ## the OCI project's own validation programs
+	@STRICT=$(STRICT) tests/run $(BUILD) conformance
+
 .PHONY: bench-start
 bench-start: setup-check all ## time of a start against bare QEMU
 	@bench/start/run $(BUILD)
