@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The OCI project's validation programs, but those of test_cgroups.py."""
+import re
+
 import pytest
 
 import suite
@@ -13,11 +15,16 @@ def test_program(check, program):
 
 
 def test_table():
-    """The table in docs/conformance.md is about programs that there are, and has reasons."""
+    """The table in docs/conformance.md is about programs that there are, has reasons, and adds up
+    to the counts of its classes."""
     rows = suite.known()
     assert rows
     assert {r.program for r in rows} <= set(suite.programs())
     assert all(r.pattern and r.reason and 0 <= r.least <= r.most and r.most for r in rows)
+    classes = re.findall(r"^- \*\*(\w)\*\* \((\d+)\)", suite.DOC.read_text(), re.MULTILINE)
+    assert {c: int(n) for c, n in classes} == {
+        c: sum(r.most for r in rows if r.reason.startswith(c + ": ")) for c in "GNRS"}
+    assert all(r.reason[:3] in ("G: ", "N: ", "R: ", "S: ") for r in rows)
 
 
 def test_cases():
