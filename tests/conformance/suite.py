@@ -24,8 +24,10 @@ Known = collections.namedtuple("Known", "program pattern least most reason")
 
 
 def build():
-    """The directory of the built suite."""
-    r = subprocess.run([HERE / "build"], stdout=subprocess.PIPE, text=True, check=True)
+    """The directory of the built suite; a RuntimeError says why it cannot be built here."""
+    r = subprocess.run([HERE / "build"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if r.returncode:
+        raise RuntimeError(r.stderr.strip().rpartition("\n")[2])
     return pathlib.Path(r.stdout.splitlines()[-1])
 
 
