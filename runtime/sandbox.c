@@ -339,9 +339,13 @@ static int creation_hooks(struct creation *c, struct error *err)
 {
 	static const enum config_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME,
 						      HOOK_CREATE_CONTAINER};
+	/* They are told "created" (runtime.md: "after step 2 in the lifecycle"), though for all
+	 * others it is that only when this command has committed. */
+	struct state told = c->state;
 
+	told.creator = (struct state_process){0};
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (hooks_run(&c->config, kinds[i], &c->state, err) < 0)
+		if (hooks_run(&c->config, kinds[i], &told, err) < 0)
 			return -err->code;
 	timeline_mark("hooks");
 	return 0;
