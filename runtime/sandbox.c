@@ -283,7 +283,10 @@ static int creation_join(struct creation *c, struct error *err)
 {
 	if (c->config.pod != POD_MEMBER)
 		return 0;
-	return pod_join(c->o->root, c->dir_fd, &c->state, &c->config, c->image.fd, err);
+	if (pod_join(c->o->root, c->dir_fd, &c->state, &c->config, c->image.fd, err) < 0)
+		return -err->code;
+	timeline_mark("joined");
+	return 0;
 }
 
 static int creation_scope(struct creation *c, struct error *err)
