@@ -416,6 +416,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 
 	if (c->state.sandbox) {
 		spawn_go(&c->proxy);
+		timeline_mark("spawned");
 		return 0;
 	}
 	m.shares = arena_alloc(&c->config.arena, (c->config.shares_n + 1) * sizeof(*m.shares));
