@@ -54,7 +54,7 @@ demo: setup-check all ## a real container behind its own guest kernel
 	@demo/run $(BUILD)
 
 .PHONY: check
-check: setup-check all ## all tests
+check: setup-check setup-conformance all ## all tests
 	@STRICT=$(STRICT) tests/run $(BUILD)
 
 .PHONY: check-unit
@@ -87,6 +87,14 @@ check-in-lab: setup-lab all ## the tests, in an emulated server (HOST=kvm)
 .PHONY: check-lab
 check-lab: setup-check setup-lab ## the lab's own tests
 	@STRICT=$(STRICT) tests/run $(BUILD) lab
+
+.PHONY: setup-conformance
+setup-conformance: setup-check
+	@scripts/setup scripts/packages-conformance.txt
+
+.PHONY: check-conformance
+check-conformance: setup-conformance all ## the OCI project's own validation programs
+	@STRICT=$(STRICT) tests/run $(BUILD) conformance
 
 .PHONY: bench-start
 bench-start: setup-check all ## time of a start against bare QEMU

@@ -263,15 +263,26 @@ static bool is_standard_device(const struct spec_mount *m, const char *source)
 	return false;
 }
 
+/*
+ * What is for a filesystem says nothing to a bind mount, and the kernel drops it.  So do we with
+ * "mode=755", which runtimes take; but a lone word may be a misspelt "nosuid".
+ */
+static void drop_data(struct doc *d, struct spec_mount *m)
+{
+	for (char *save = NULL, *o = m->data ? strtok_r(m->data, ",", &save) : NULL; o;
+	     o = strtok_r(NULL, ",", &save)) {
+		if (strchr(o, '='))
+			continue;
+		doc_fail(d, EINVAL, "options",
+			 "has '%.200s', which is not an option of bind mounts", o);
+		return;
+	}
+	m->data = NULL;
+}
+
 static void add_share(struct doc *d, struct config *c, struct spec_mount *m, char *source,
 		      bool is_dir)
 {
-	if (m->data) {
-		/* The kernel would drop it without a word, and a misspelt "nosuid" with it. */
-		doc_fail(d, EINVAL, "options",
-			 "has '%.200s', which is not an option of bind mounts", m->data);
-		return;
-	}
 	m->type = doc_strdup(d, "bind");
 	m->source = NULL;
 	m->share = (int32_t)c->shares_n;
@@ -295,6 +306,7 @@ static bool read_bind(struct doc *d, struct config *c, struct spec_mount *m)
 		doc_fail(d, EINVAL, "source", "is missing");
 		return false;
 	}
+	drop_data(d, m);
 	m->flags |= MS_BIND;
 	if (stat(source, &st) < 0) {
 		doc_fail(d, errno, "source", "'%.200s': %s", source, strerror(errno));

@@ -283,7 +283,10 @@ static int creation_join(struct creation *c, struct error *err)
 {
 	if (c->config.pod != POD_MEMBER)
 		return 0;
-	return pod_join(c->o->root, c->dir_fd, &c->state, &c->config, c->image.fd, err);
+	if (pod_join(c->o->root, c->dir_fd, &c->state, &c->config, c->image.fd, err) < 0)
+		return -err->code;
+	timeline_mark("joined");
+	return 0;
 }
 
 static int creation_scope(struct creation *c, struct error *err)
@@ -339,9 +342,13 @@ static int creation_hooks(struct creation *c, struct error *err)
 {
 	static const enum config_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME,
 						      HOOK_CREATE_CONTAINER};
+	/* They are told "created" (runtime.md: "after step 2 in the lifecycle"), though for all
+	 * others it is that only when this command has committed. */
+	struct state told = c->state;
 
+	told.creator = (struct state_process){0};
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (hooks_run(&c->config, kinds[i], &c->state, err) < 0)
+		if (hooks_run(&c->config, kinds[i], &told, err) < 0)
 			return -err->code;
 	timeline_mark("hooks");
 	return 0;
@@ -409,6 +416,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 
 	if (c->state.sandbox) {
 		spawn_go(&c->proxy);
+		timeline_mark("spawned");
 		return 0;
 	}
 	m.shares = arena_alloc(&c->config.arena, (c->config.shares_n + 1) * sizeof(*m.shares));

@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 
+import wire  # noqa: E402
 from guest import Guest  # noqa: E402
 
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Os", "-static", "-Wall", "-Wextra", "-Wl,--gc-sections",
@@ -164,7 +165,7 @@ def booted(kernel, initrd, image, share, tmp):
 def guest(booted):
     g = booted.get()
     if not getattr(g, "is_set_up", False):
-        g.setup(shares=w.SHARES_9P)
+        g.setup(shares=wire.SHARES_9P)
         g.is_set_up = True
     return g
 

@@ -124,7 +124,7 @@ class Guest:
             "-accel", "tcg", "-cpu", "max", "-m", str(memory),
             "-smp", os.environ.get("CAISSON_TEST_CPUS", "1"), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append",
-            f"earlyprintk=ttyS0,keep {'' if verbose else 'quiet'} panic=-1 reboot=t {append} "
+            f"{'' if verbose else 'quiet'} earlyprintk=ttyS0,keep panic=-1 reboot=t {append} "
             # freed memory is filled with rubbish in the agent: to find what still uses it
             "GLIBC_TUNABLES=glibc.malloc.perturb=165",
             "-serial", f"file:{self.log}", "-device", "virtio-serial-device",

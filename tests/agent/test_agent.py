@@ -374,7 +374,7 @@ def test_exec_when_the_container_nests_groups(guest):
     e = guest.exec("nested", ["/bin/cat", "/proc/self/cgroup"])
     e.wait()
     assert e.out() == "0::/sub\n"
-    assert guest.session().request(w.PS, w.string("nested")).splitlines()[0] == "1"
+    assert guest.session().request(w.PS, w.string("nested")).split()[0] == "1"
     guest.kill(s)
     assert guest.run(["/bin/true"], id="nested")[2] == (0, 0, False)
 
@@ -382,7 +382,23 @@ def test_exec_when_the_container_nests_groups(guest):
 def test_ps(guest):
     s = guest.background("listed", "sleep 1000 & sleep 1000 & echo on; wait")
     s.expect("on")
-    assert guest.session().request(w.PS, w.string("listed")).split() == ["1", "2", "3"]
+    rows = [line.split() for line in
+            guest.session().request(w.PS, w.string("listed")).splitlines()]
+    assert [r[0] for r in rows] == ["1", "2", "3"] and rows[0][3] == "sh"
+    assert all(int(r[1]) >= 0 and int(r[2]) > 0 for r in rows)
+    guest.kill(s)
+
+
+def test_stats(guest):
+    """Figures of the container's group, by the kernel's own names; none for strangers."""
+    s = guest.background("counted", limits=w.resources(pids_max=33))
+    text = guest.session().request(w.STATS, w.string("counted"))
+    stats = dict(line.rsplit(" ", 1) for line in text.splitlines())
+    assert int(stats["pids.current"]) >= 1 and stats["pids.max"] == "33"
+    assert int(stats["memory.current"]) > 0 and "cpu.stat.usage_usec" in stats
+    with pytest.raises(Result) as e:
+        guest.session().request(w.STATS, w.string("nobody"))
+    assert e.value.code == errno.ENOENT
     guest.kill(s)
 
 

@@ -2,6 +2,7 @@
 """Pods: several containers in one guest, as containerd, CRI-O and podman ask for them."""
 import os
 import pathlib
+import subprocess
 import time
 
 import pytest
@@ -179,6 +180,32 @@ def test_sandbox_process_ends_first(pod):
     a.kill("KILL")
     a.wait()
     a.delete()
+
+
+@pytest.mark.parametrize("phase", ["state", "image", "joined", "proxy", "hooks", "spawned", "ready"])
+def test_member_dies_in_the_making(pod, phase, tmp_path):
+    """The command that makes a member is killed at a phase: the member can be deleted, its shares
+    are gone, and the sandbox goes on and takes another."""
+    before = sorted(os.listdir(pod.sandbox.served()))
+    a = pod()
+    a.config["mounts"].append({"destination": "/data", "type": "bind", "source": str(tmp_path),
+                               "options": ["rbind", "rw"]})
+    a.bundle.write()
+    with open(a.bundle.path / "out", "wb") as out:
+        command = a.caisson.popen("create", "--bundle", a.bundle.path, a.id,
+                                  env={**os.environ, "CAISSON_STOP_AT": phase},
+                                  stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    state = pathlib.Path(f"/proc/{command.pid}/stat")
+    eventually(lambda: state.read_text().rsplit(")", 1)[1].split()[0] == "T", "it stops")
+    command.kill()
+    command.wait()
+    a.delete("--force")
+    assert a.status() is None
+    eventually(lambda: sorted(os.listdir(pod.sandbox.served())) == before, "its shares are gone")
+    assert pod.sandbox.sh("echo here") == "here\n"
+    b = pod()
+    b.up()
+    assert b.sh("echo here") == "here\n"
 
 
 def test_refusals(pod, box, netns):

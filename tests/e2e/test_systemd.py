@@ -21,9 +21,9 @@ PREFIX = TAG.replace("-", "_")      # a dash in a slice's name is a level
 @pytest.fixture(autouse=True)
 def systemd():
     if not os.path.isdir("/run/systemd/system"):
-        missing("systemd does not run here")
+        pytest.skip("hardware: systemd does not run this machine")
     if not (CGROUP / "cgroup.controllers").exists():
-        missing("no unified cgroup hierarchy (cgroup v2)")
+        pytest.skip("hardware: no unified cgroup hierarchy (cgroup v2)")
     yield
     eventually(lambda: not units(), "every scope is gone", 10)
     assert not list(CGROUP.rglob(f"{PREFIX}*"))

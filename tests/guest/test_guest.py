@@ -25,7 +25,7 @@ def run(name, *options):
 @pytest.mark.parametrize("name", NAMES)
 def test_kvm(name):
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        pytest.skip("no /dev/kvm")
+        pytest.skip("hardware: no /dev/kvm")
     options, expected = SPECIAL.get(name, (["-d", "-t", "120"], PASS))
     r = run(name, *options)
     assert r.returncode == expected, f"{r.stdout}\n{r.stderr}"

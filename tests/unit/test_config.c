@@ -380,6 +380,26 @@ static void test_mount_table(void **state)
 	}
 }
 
+/*
+ * runtime-tools' validation/mounts binds a directory with a tmpfs' options beside the mount's own,
+ * which runc and crun take (the kernel drops them); we refused it.
+ */
+static void test_bind_with_data(void **state)
+{
+	struct error err = {0};
+	struct spec_mount *m;
+	struct config c;
+
+	(void)state;
+	if (parse_with(&c, "/mounts/2/options", "['nosuid','mode=755','size=1k','rbind']", &err))
+		fail_msg("%s", err.text);
+	m = &c.container.mounts[2];
+	assert_string_equal(m->type, "bind");
+	assert_int_equal(m->flags, MS_BIND | MS_REC | MS_NOSUID);
+	assert_null(m->data);
+	config_done(&c);
+}
+
 /* Memory shared by mmap(2) does not work over a file protocol. */
 static void test_shm(void **state)
 {
@@ -665,6 +685,8 @@ static const struct {
 	{"/mounts/2", BIND("/dev"), EOPNOTSUPP,
 	 "mounts[2].source '/dev': devices of the host cannot be shared with a guest"},
 	{"/mounts/2/options", "['rbind','nosiud']", EINVAL,
+	 "mounts[2].options has 'nosiud', which is not an option of bind mounts"},
+	{"/mounts/2/options", "['rbind','mode=755,nosiud','size=1k']", EINVAL,
 	 "mounts[2].options has 'nosiud', which is not an option of bind mounts"},
 	{"/linux", "[]", EINVAL, "linux [...] is not an object"},
 	{"/linux/namespaces/0/type", "'pod'", EINVAL,
@@ -1030,25 +1052,16 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_process),
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_container),
-		cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_mounts),
-		cmocka_unit_test(test_mount_table),
-		cmocka_unit_test(test_shm),
-		cmocka_unit_test(test_standard_devices),
-		cmocka_unit_test(test_namespaces),
-		cmocka_unit_test(test_seccomp),
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_bad_json),
-		cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_load),
-		cmocka_unit_test(test_process_document),
-		cmocka_unit_test(test_out_of_memory),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_process),	      cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_container),     cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_limits),	      cmocka_unit_test(test_mounts),
+		cmocka_unit_test(test_mount_table),   cmocka_unit_test(test_bind_with_data),
+		cmocka_unit_test(test_shm),	      cmocka_unit_test(test_standard_devices),
+		cmocka_unit_test(test_namespaces),    cmocka_unit_test(test_seccomp),
+		cmocka_unit_test(test_good),	      cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_bad_json),      cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_load),	      cmocka_unit_test(test_process_document),
+		cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_names),
 		cmocka_unit_test(test_engines),
 	};
 

@@ -550,7 +550,7 @@ static void test_vhost(void **state)
 
 	(void)state;
 	if (vhost_fd < 0) {
-		print_message("skip: /dev/vhost-net: %s\n", strerror(errno));
+		print_message("hardware: /dev/vhost-net: %s\n", strerror(errno));
 		skip();
 	}
 	talk_to_kernel(vhost_fd);
@@ -566,7 +566,7 @@ static void test_vhost_harm(void **state)
 	(void)state;
 	if (vhost_fd < 0 || unshare(CLONE_NEWNET) < 0 ||
 	    (fd = open_tap(IFF_NO_PI | IFF_VNET_HDR)) < 0) {
-		print_message("skip: no vhost-net: %s\n", strerror(errno));
+		print_message("hardware: no vhost-net: %s\n", strerror(errno));
 		skip();
 	}
 	close(configure_tap());
