@@ -359,7 +359,8 @@ static unsigned long field(const char *status, const char *name)
 	return strtoul(p, NULL, 10);
 }
 
-/* User and system time, fields 14 and 15 of /proc/PID/stat; the second, a name, may hold anything. */
+/* User and system time, fields 14 and 15 of /proc/PID/stat; the second, a name, may hold anything.
+ */
 static unsigned long cpu_ms(int pid)
 {
 	char path[64], text[1024], *p;
