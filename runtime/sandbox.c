@@ -414,11 +414,8 @@ static int creation_monitor(struct creation *c, struct error *err)
 			},
 	};
 
-	if (c->state.sandbox) {
-		spawn_go(&c->proxy);
-		timeline_mark("spawned");
-		return 0;
-	}
+	if (c->state.sandbox)
+		return 0; /* its sandbox's will do */
 	m.shares = arena_alloc(&c->config.arena, (c->config.shares_n + 1) * sizeof(*m.shares));
 	if (!m.shares || getrandom(m.sandbox.entropy, sizeof(m.sandbox.entropy), 0) < 0)
 		return error_errno(err, "prepare the machine");
@@ -439,6 +436,12 @@ static int creation_monitor(struct creation *c, struct error *err)
 		return -err->code;
 	if (admit(c, &c->state.monitor, &c->monitor, err) < 0)
 		return -err->code;
+	return 0;
+}
+
+static int creation_go(struct creation *c, struct error *err)
+{
+	(void)err;
 	/* Theirs now; an open copy here would keep their ends alive. */
 	cleanup_close(&c->listen_fd);
 	c->listen_fd = -1;
@@ -539,8 +542,9 @@ static void interrupts_unblock(const struct creation *c, const sigset_t *old, bo
 static int creation_run(struct creation *c, struct error *err)
 {
 	static int (*const steps[])(struct creation *, struct error *) = {
-		creation_begin, creation_files, creation_cgroup,  creation_terminal, creation_join,
-		creation_proxy, creation_hooks, creation_network, creation_monitor,  creation_wait,
+		creation_begin,	  creation_files, creation_cgroup, creation_terminal,
+		creation_join,	  creation_proxy, creation_hooks,  creation_network,
+		creation_monitor, creation_go,	  creation_wait,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
