@@ -396,6 +396,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.vcpus = c->settings.vcpus,
 		.memory = c->settings.memory,
 		.hugepages = c->settings.hugepages != 0,
+		.memory_fd = -1,
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,
