@@ -167,6 +167,7 @@ static int run_any(struct request *r, struct run *run, struct error *err)
 
 	if (rc != -CNI_VERSION_INCOMPATIBLE || r->conf.version <= CNI_1_0_0)
 		return rc;
+	*err = (struct error){0};
 	set_version(r, cni_versions[CNI_1_0_0]);
 	rc = run_plugin(r, run, err);
 	set_version(r, cni_versions[r->conf.version]);
