@@ -147,7 +147,7 @@ int main(int argc, char **argv)
 	const char *config = NULL;
 	struct error err = {0};
 	bool only_check = false;
-	int o;
+	int o, rc;
 
 	while ((o = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		if (o == 'c')
@@ -163,15 +163,16 @@ int main(int argc, char **argv)
 		return usage(stderr);
 	if (only_check)
 		return check(config);
-	if (start(&d, config, &err) < 0)
+	rc = start(&d, config, &err);
+	if (rc < 0)
 		fprintf(stderr, "caissond: %s\n", err.text);
 	else
 		loop(&d);
 	notify_stopping(&d.notify);
 	server_done(&d.server);
-	if (!err.code)
+	if (rc == 0)
 		metrics_remove(&d.lender);
 	lender_done(&d.lender);
 	notify_done(&d.notify);
-	return err.code ? 1 : 0;
+	return rc < 0 ? 1 : 0;
 }

@@ -380,6 +380,10 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 	c.error_fd = error_wr;
 	if (m->disks_n > DISKS_MAX)
 		return error_set(err, E2BIG, "more than %u disks", DISKS_MAX);
+	if (m->functions_n || m->memory_fd >= 0)
+		return error_set(
+			err, ENOTSUP,
+			"engine emu: it takes no functions of the host's and no lent memory");
 	if (view_disks(m, views, err) < 0)
 		return -err->code;
 	c.m.disks = views;
