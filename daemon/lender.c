@@ -204,6 +204,7 @@ int lender_save(struct lender *l, struct error *err)
 	if (rc < 0)
 		return error_wrap(err, "record in '%s'", l->config.directory);
 	l->changed = false;
+	l->saves++;
 	return 0;
 }
 

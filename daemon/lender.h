@@ -31,6 +31,7 @@ struct lender {
 	bool changed;	   /* since it was last recorded */
 	bool stopping;
 	int64_t since; /* CLOCK_REALTIME seconds */
+	uint64_t saves;
 	uint64_t granted, refused, returned, quarantined;
 };
 

@@ -55,20 +55,19 @@ static bool turn(struct caissond *d, int timeout)
 
 static void loop(struct caissond *d)
 {
-	uint64_t written = 0, now;
+	uint64_t written = 0, saves = 0, now;
 	int timeout = 0;
 
 	while (turn(d, timeout)) {
-		bool changed = d->lender.changed;
-
 		/* The work's end may be somebody's answer, and an answer more work. */
 		lender_step(&d->lender);
 		timeout = server_step(&d->server);
 		timeout = sooner(timeout, lender_step(&d->lender));
 		now = monotonic_ns();
-		if (changed || now - written > METRICS_EVERY_MS * 1000000ull) {
+		if (d->lender.saves != saves || now - written > METRICS_EVERY_MS * 1000000ull) {
 			metrics_write(&d->lender);
 			written = now;
+			saves = d->lender.saves;
 		}
 		timeout = sooner(timeout, METRICS_EVERY_MS);
 	}

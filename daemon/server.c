@@ -71,6 +71,22 @@ static void reply_error(struct server *s, struct peer *p, const struct error *er
 	reply(p, &r, NULL, 0);
 }
 
+/* Behind all others: first come is who asked first, not who connected first. */
+static void queue_up(struct server *s, struct peer *p, uint64_t deadline)
+{
+	struct peer **at = &s->peers;
+
+	p->waiting = true;
+	p->deadline = deadline;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	p->next = NULL;
+	while (*at)
+		at = &(*at)->next;
+	*at = p;
+}
+
 /* --- LEASE --- */
 
 static void grant(struct server *s, struct peer *p, struct slot *slot)
@@ -165,8 +181,7 @@ static void on_lease(struct server *s, struct peer *p, const struct lease_reques
 		reply_error(s, p, &err);
 		return;
 	}
-	p->waiting = true;
-	p->deadline = monotonic_ns() + r->want.wait_ms * 1000000ull;
+	queue_up(s, p, monotonic_ns() + r->want.wait_ms * 1000000ull);
 	p->want = r->want;
 	snprintf(p->owner, sizeof(p->owner), "%s", r->want.owner);
 	p->want.owner = p->owner;
@@ -246,8 +261,7 @@ static void on_take(struct server *s, struct peer *p, const struct lease_request
 		reply_error(s, p, &err);
 		return;
 	}
-	p->waiting = true;
-	p->deadline = r->wait_ms ? now + r->wait_ms * 1000000ull : 0;
+	queue_up(s, p, r->wait_ms ? now + r->wait_ms * 1000000ull : 0);
 	p->failures = slot->failures;
 	memcpy(p->lease, slot->lease.id, sizeof(p->lease));
 	try_take(s, p, now);
@@ -367,6 +381,8 @@ static void on_status(struct server *s, struct peer *p)
 			},
 	};
 
+	for (struct peer *other = s->peers; other; other = other->next)
+		r.status.waiting += other->waiting;
 	for (uint32_t i = 0; i < l->pool.n; i++)
 		r.status.slots[l->pool.v[i]->state]++;
 	reply(p, &r, NULL, 0);

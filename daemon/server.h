@@ -15,7 +15,7 @@ struct peer;
 
 struct server {
 	struct lender *lender;
-	struct peer *peers; /* oldest first */
+	struct peer *peers; /* those that wait: who asked first is first */
 	unsigned int peers_n;
 	int listen_fd;
 };

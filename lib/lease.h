@@ -134,6 +134,7 @@ struct lease_status {
 	int64_t since; /* CLOCK_REALTIME seconds */
 	bool draining; /* all of it */
 	uint32_t slots[SLOT_STATES];
+	uint32_t waiting;				  /* requests that are not answered yet */
 	uint64_t granted, refused, returned, quarantined; /* since it was started */
 };
 

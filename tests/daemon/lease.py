@@ -80,7 +80,7 @@ class Client:
         data, control, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(8))
         if not data:
             raise EOFError("caissond went away")
-        self.fds = [fd for _, _, b in control for fd in array.array("i", b)]
+        self.fds = [fd for _, _, b in control for fd in array.array("i", b)] or self.fds
         r = Reader(data)
         version, got, code = r.get("HBi")
         text = r.string()
@@ -130,6 +130,7 @@ class Client:
         r = self.exchange(STATUS)
         s = dict(zip(("pid", "since", "draining"), r.get("Iq?")))
         s["slots"] = dict(zip(STATES, r.get("6I")))
+        s["waiting"] = r.get("I")
         s |= zip(("granted", "refused", "returned", "quarantined"), r.get("4Q"))
         return s
 
