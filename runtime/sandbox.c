@@ -400,7 +400,6 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,
-		.nics_n = c->network.n,
 		.shares_n = c->config.shares_n,
 		.serve_shares = c->config.shares_n > 0 || c->config.pod == POD_SANDBOX,
 		.jail_dir = c->jail_dir,
@@ -428,9 +427,14 @@ static int creation_monitor(struct creation *c, struct error *err)
 			.recursive = c->config.shares[i].recursive,
 		};
 	for (uint32_t i = 0; i < c->network.n; i++) {
-		nics[i] = (struct machine_nic){.tap_fd = c->network.tap_fds[i],
-					       .mtu = c->network.nics[i].mtu};
-		memcpy(nics[i].mac, c->network.nics[i].mac, sizeof(nics[i].mac));
+		struct machine_nic *nic = &nics[m.nics_n];
+
+		if (c->network.leases[i])
+			continue; /* a function, with a driver of its own */
+		*nic = (struct machine_nic){.tap_fd = c->network.tap_fds[i],
+					    .mtu = c->network.nics[i].mtu};
+		memcpy(nic->mac, c->network.nics[i].mac, sizeof(nic->mac));
+		m.nics_n++;
 	}
 	if (spawn_monitor(c->settings.monitor, &m, p->oom_score_adj_set ? p->oom_score_adj : 0,
 			  &c->monitor, err) < 0)
