@@ -23,12 +23,10 @@ def ip(*args, host=False):
 
 
 def find_card():
-    """The first interface of the host whose device can have virtual functions."""
-    links = json.loads(ip("-j", "link", host=True))
-    for name in (x["ifname"] for x in links):
-        for device in pathlib.Path("/sys/devices").glob(f"pci*/**/net/{name}"):
-            if (device.parent.parent / "sriov_totalvfs").exists():
-                return name, device.parent.parent
+    """The first interface of the host whose device can have virtual functions, and the device."""
+    for path in sorted(pathlib.Path("/sys/devices").glob("pci*/**/sriov_totalvfs")):
+        for interface in path.parent.glob("net/*"):
+            return interface.name, path.parent
     return None, None
 
 
