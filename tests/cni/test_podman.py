@@ -65,7 +65,7 @@ events_logger = "none"
 
 def test_network(podman, runtime, daemon):
     """The container has the interface while it lives; then function and address are free again."""
-    options = ["--network=fast", "--no-hosts", "--cgroups=disabled"]
+    options = ["--network=fast", "--no-hosts", "--cgroups=no-conmon"]
     out = podman("run", "--rm", *options, "--rootfs", podman.rootfs, "ip", "addr").stdout
     assert "eth0" in out and "10.7.0.2/24" in out and "02:00:00:00:01:00" in out
     runtime.nothing_left()
@@ -83,7 +83,7 @@ def test_no_function_left(podman, runtime, daemon):
     """What the plugin says is what podman's user reads."""
     for i in range(len(daemon.functions)):
         daemon.lease(f"other{i}", 1, None, 0, 1, 0)
-    r = podman("run", "--rm", "--network=fast", "--cgroups=disabled", "--rootfs", podman.rootfs,
+    r = podman("run", "--rm", "--network=fast", "--cgroups=no-conmon", "--rootfs", podman.rootfs,
                "true", check=False)
     assert r.returncode != 0
     assert "network 'fast': lease a function: all functions are lent" in r.stderr
