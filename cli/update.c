@@ -40,12 +40,17 @@ static const struct option options[] = {
 	{.name = NULL},
 };
 
+/* A size; or -1: no limit. */
 static int number(const char *name, const char *text, int64_t *ret, struct error *err)
 {
 	uint64_t n;
 
 	if (!text)
 		return 0;
+	if (strcmp(text, "-1") == 0) {
+		*ret = -1;
+		return 0;
+	}
 	if (settings_parse_size(text, &n) < 0 || n > INT64_MAX)
 		return error_set(err, EINVAL, "--%s '%s' is not a number", name, text);
 	*ret = (int64_t)n;
@@ -138,8 +143,8 @@ const struct command cmd_update = {
 	.summary = "change the limits of a container",
 	.details =
 		"Limits on memory, processes and CPU time are set in the guest; the host's cgroup "
-		"of the sandbox gets CPU time, weight and placement. With --resources the other "
-		"options are not looked at.",
+		"of the sandbox gets CPU time, weight and placement. -1 takes a limit away. With "
+		"--resources the other options are not looked at.",
 	.options = options,
 	.args_min = 1,
 	.args_max = 1,

@@ -149,6 +149,8 @@ static int append_resources(sd_bus_message *m, const struct config_host_resource
 	if (r->cpu_shares)
 		rc = lib.message_append(m, "(sv)", "CPUWeight", "t",
 					1 + (r->cpu_shares - 2) * 9999 / 262142);
+	if (rc >= 0 && r->cpu_quota_us == SPEC_LIMIT_NONE)
+		rc = lib.message_append(m, "(sv)", "CPUQuotaPerSecUSec", "t", UINT64_MAX);
 	if (rc >= 0 && r->cpu_quota_us > 0) {
 		uint64_t period = r->cpu_period_us > 0 ? (uint64_t)r->cpu_period_us : 100000;
 		uint64_t per_s = (uint64_t)r->cpu_quota_us * 1000000 / period;

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from conftest import new_caisson
 from support import assert_sentence, eventually
 
 MANAGERS = {
@@ -92,6 +93,19 @@ def test_members_share_the_guest(pod, rootfs, tmp_path):
         assert len(x.caisson("ps", x.id).stdout.split()) == 2
     # One monitor, one machine.
     assert "monitor" not in a.record() or not a.record()["monitor"].get("pid")
+
+
+def test_member_has_the_sandboxes_engine(pod, work, cache):
+    """Whatever its settings say: a member has no machine of its own."""
+    engine = pod.sandbox.record()["engine"]
+    for name in {"emu", "kvm", "auto"} - {engine}:
+        c = new_caisson(work, cache, engine=name, kernel="/no/such/kernel")
+        c.root = pod.sandbox.caisson.root
+        a = pod(["true"], caisson=c)
+        a.up()
+        assert a.record()["engine"] == engine
+        assert a.wait() == 0
+        a.delete()
 
 
 def test_member_talks_on_the_pods_loopback(pod):

@@ -128,6 +128,9 @@ def test_limits(scoped):
     assert cpu_max.read_text() == "30000 50000\n"
     assert b.scope.get("CPUQuotaPerSecUSec") == "600ms"
     assert int((b.scope.path / "cpu.weight").read_text()) > before
+    assert b.caisson("update", "--cpu-quota", "-1", b.id).stderr == ""
+    assert cpu_max.read_text() == "max 50000\n"
+    assert b.scope.get("CPUQuotaPerSecUSec") == "infinity"
     assert b.scope.get("AllowedCPUs") == "0"
     assert (b.scope.path / "cpuset.cpus").read_text() == "0\n"
     # What is the guest's alone is none of systemd's business.
