@@ -309,6 +309,7 @@ static int creation_scope(struct creation *c, struct error *err)
 		return -err->code;
 	c->state.cgroup = arena_strdup(&c->state.arena, cgroup);
 	c->state.scope = arena_strdup(&c->state.arena, c->scope.unit);
+	timeline_mark("scope");
 	return 0;
 }
 
