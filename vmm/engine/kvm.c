@@ -96,7 +96,9 @@ static int build(struct guest *g, const struct machine *m, struct error *err)
 
 	if (make_channels(g, err) < 0)
 		return -err->code;
-	if (mem_init(&g->mem, m->memory, m->hugepages, err) < 0)
+	if (m->memory_fd >= 0
+		    ? mem_init_lent(&g->mem, m->memory_fd, m->memory, m->hugepages, err) < 0
+		    : mem_init(&g->mem, m->memory, m->hugepages, err) < 0)
 		return -err->code;
 	g->has_mem = true;
 	if (vm_init(&g->vm, err) < 0)
