@@ -733,6 +733,8 @@ int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *
 			first = first.code ? first : *err;
 		if (s.netns && network_release(s.netns, err) < 0)
 			first = first.code ? first : *err;
+		if (s.scope && scope_stop(s.scope, err) < 0)
+			first = first.code ? first : *err;
 		if (s.cgroup && cgroup_remove(s.cgroup, err) < 0 && !is_no_cgroup(err))
 			first = first.code ? first : *err;
 		state_done(&s);

@@ -112,6 +112,23 @@ def test_member_has_the_sandboxes_engine(pod, work, cache):
         a.delete()
 
 
+def test_podmans_infra_container(box, netns):
+    """Podman 5 does not say which of its containers is the first of a pod; one without any volume
+    can take members all the same."""
+    net = netns()
+    infra = box()
+    infra.config["annotations"] = {"io.container.manager": "libpod"}
+    infra.config["mounts"] = [m for m in infra.config["mounts"] if m["type"] != "bind"]
+    set_namespaces(infra.config, network=net.path)
+    infra.up()
+    a = box(["sh", "-c", "exit 5"])
+    annotate(a.config, "container", infra.id, "podman")
+    set_namespaces(a.config, network=net.path)
+    a.up()
+    assert a.wait() == 5
+    a.delete()
+
+
 def test_member_talks_on_the_pods_loopback(pod):
     server = pod(["sh", "-c", "echo hello >/index.html; exec httpd -f -p 127.0.0.1:8080 -h /"])
     client = pod()

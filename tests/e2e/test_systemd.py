@@ -130,7 +130,7 @@ def test_limits(scoped):
     assert b.scope.get("CPUQuotaPerSecUSec") == "600ms"
     assert int((b.scope.path / "cpu.weight").read_text()) > before
     assert b.caisson("update", "--cpu-quota", "-1", b.id).stderr == ""
-    assert cpu_max.read_text() == "max 50000\n"
+    assert cpu_max.read_text().split()[0] == "max"
     assert b.scope.get("CPUQuotaPerSecUSec") == "infinity"
     assert b.scope.get("AllowedCPUs") == "0"
     assert (b.scope.path / "cpuset.cpus").read_text() == "0\n"
@@ -150,6 +150,18 @@ def test_all_killed(scoped):
     assert b.status() == "stopped"
     assert b.delete("--force").stderr == ""
     assert not list(b.caisson.root.iterdir())
+
+
+def test_forced_delete(scoped):
+    """`delete --force` of one that runs takes the unit along, each time.  (Its cgroup was removed as
+    soon as its processes were gone, mostly after systemd had heard that it was empty.)"""
+    for _ in range(8):
+        b = scoped()
+        b.create()
+        assert b.scope.there() == (True, True)
+        assert b.delete("--force").stderr == ""
+        assert b.scope.there() == (False, False)
+        b.wait()
 
 
 def test_scope_stopped(scoped):
