@@ -115,7 +115,7 @@ static int vmm_start(struct vmm *v, struct error *err)
 	v->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (v->signal_fd < 0 || v->epoll_fd < 0)
 		return error_errno(err, "make an event loop");
-	v->engine = engine_choose(v->machine.engine, err);
+	v->engine = engine_find(v->machine.engine, err); /* the command has looked */
 	if (!v->engine)
 		return -err->code;
 	if (v->machine.serve_shares)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * init [PROGRAM ARG...] (words of the command line that the kernel does not know): the init of the bare machines that
- * a start is compared with.  Without a program it ends the machine at once.  With one it says that
- * it runs (BENCH_INIT on the console), mounts the root file system image on the first disk, and
- * runs the program there.
+ * init [PROGRAM ARG...] (words of the command line that the kernel does not know): the init of the
+ * bare machines that a start is compared with.  Without a program it ends the machine at once. With
+ * one it says that it runs (BENCH_INIT on the console), mounts the root file system image on the
+ * first disk, and runs the program there.
  */
 #include <fcntl.h>
 #include <sys/mount.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * launch monitor PROGRAM KERNEL IMAGE MIB DIR: starts the machine monitor PROGRAM (caisson-vmm, with
- *     the kvm engine) as the command does: one CPU, MIB of memory in huge pages, IMAGE as a disk,
+ * launch monitor PROGRAM KERNEL IMAGE MIB DIR: starts the machine monitor PROGRAM (caisson-vmm,
+ * with the kvm engine) as the command does: one CPU, MIB of memory in huge pages, IMAGE as a disk,
  *     jail and socket in DIR.
  * launch exec PROGRAM ARG...: starts a program.
  *
@@ -29,7 +29,7 @@ static pid_t start_monitor(char **argv, struct error *err)
 {
 	static struct spawned monitor; /* its descriptors are the monitor's lifeline */
 	static char jail[PATH_MAX], id[] = "bench", serial[] = "lower", none[] = "", kvm[] = "kvm",
-		    initrd[] = "/dev/null";
+				    initrd[] = "/dev/null";
 	struct machine_disk disk = {.serial = serial, .readonly = true};
 	int dir_fd = open(argv[4], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct machine m = {.id = id,
@@ -85,8 +85,9 @@ int main(int argc, char **argv)
 	else if (argc > 2 && strcmp(argv[1], "exec") == 0)
 		pid = start_program(argv + 2, &err);
 	else
-		error_set(&err, EINVAL, "usage: launch monitor PROGRAM KERNEL IMAGE MIB DIR | exec "
-					"PROGRAM ARG...");
+		error_set(&err, EINVAL,
+			  "usage: launch monitor PROGRAM KERNEL IMAGE MIB DIR | exec "
+			  "PROGRAM ARG...");
 	if (pid < 0) {
 		fprintf(stderr, "launch: %s\n", err.text);
 		return 1;

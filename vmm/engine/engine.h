@@ -64,5 +64,7 @@ int engine_channel(int *ret_ours, int *ret_theirs, struct error *err);
 
 /* By name ("emu"), or, with "auto", the first whose probe succeeds.  NULL with err set. */
 const struct engine_ops *engine_choose(const char *name, struct error *err);
+/* By name, without a probe: of what engine_choose() has chosen. */
+const struct engine_ops *engine_find(const char *name, struct error *err);
 
 #endif
