@@ -35,6 +35,7 @@ enum { EVENT_SIGNAL = 1, EVENT_EXIT, EVENT_CONSOLE, EVENT_LIFELINE };
 
 struct vmm {
 	struct machine machine;
+	struct relay_machine control;
 	const struct engine_ops *engine;
 	struct guest *guest;
 	struct relay relay;
@@ -100,6 +101,27 @@ static int confine(struct vmm *v, struct error *err)
 	return confine_syscalls(allowed, ARRAY_SIZE(allowed), err);
 }
 
+static int pause_machine(void *arg, struct error *err)
+{
+	struct vmm *v = arg;
+
+	return v->engine->pause(v->guest, err);
+}
+
+static int resume_machine(void *arg, struct error *err)
+{
+	struct vmm *v = arg;
+
+	return v->engine->resume(v->guest, err);
+}
+
+static int resize_machine(void *arg, uint64_t bytes, struct error *err)
+{
+	struct vmm *v = arg;
+
+	return v->engine->resize(v->guest, bytes, err);
+}
+
 static int vmm_start(struct vmm *v, struct error *err)
 {
 	sigset_t set;
@@ -129,8 +151,9 @@ static int vmm_start(struct vmm *v, struct error *err)
 	    add_event(v, v->console.fd, EVENT_CONSOLE, err) < 0 ||
 	    add_event(v, v->machine.lifeline_fd, EVENT_LIFELINE, err) < 0)
 		return -err->code;
+	v->control = (struct relay_machine){pause_machine, resume_machine, resize_machine, v};
 	if (relay_init(&v->relay, v->epoll_fd, v->machine.listen_fd, v->engine->agent_fd(v->guest),
-		       &v->machine.sandbox, err) < 0)
+		       &v->machine.sandbox, &v->control, err) < 0)
 		return -err->code;
 	return confine(v, err);
 }
