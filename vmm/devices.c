@@ -140,9 +140,12 @@ static int add_all(struct devices *d, const struct virtio_env *env, const struct
 		return -err->code;
 	if (virtio_rng_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
 		return -err->code;
-	if (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
-		return -err->code;
-	d->balloon = dev;
+	/* Memory of the lender's stays where it is: a function may be writing to it. */
+	if (!env->mem->lent) {
+		if (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
+			return -err->code;
+		d->balloon = dev;
+	}
 	return add_shares(d, env, err);
 }
 
@@ -210,7 +213,8 @@ void devices_resume(struct devices *d)
 int devices_resize(struct devices *d, uint64_t bytes, struct error *err)
 {
 	if (!d->balloon)
-		return error_set(err, EOPNOTSUPP, "the machine has no balloon");
+		return error_set(err, EOPNOTSUPP,
+				 "the machine has no balloon, since its memory is lent");
 	virtio_balloon_set(d->balloon, bytes < d->balloon->env.mem->size
 					       ? d->balloon->env.mem->size - bytes
 					       : 0);
