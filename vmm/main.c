@@ -127,7 +127,8 @@ static int vmm_start(struct vmm *v, struct error *err)
 	sigset_t set;
 
 	prctl(PR_SET_NAME, "caisson-vmm");
-	/* Threads share one heap: they allocate next to nothing. */
+	/* Threads share one heap: they allocate next to nothing, and their filters have not the
+	 * calls that make another. */
 	mallopt(M_ARENA_MAX, 1);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
+#include <malloc.h>
 #include <poll.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -337,6 +338,9 @@ int main(int argc, char **argv)
 	struct error err = {0};
 	int outcome;
 
+	/* As the monitor does: a thread of its own heap would need calls that its filter has not.
+	 */
+	mallopt(M_ARENA_MAX, 1);
 	if (parse(argc, argv, &o) < 0) {
 		fprintf(stderr,
 			"usage: runner [-b MIB] [-c CPUS] [-d] [-m MIB] [-p] [-s] [-t SECONDS] "
