@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -139,27 +138,12 @@ static void test_syscalls(void **state)
 	assert_int_equal(plain(SYS_write, -1, 0), KILLED);
 }
 
-/* Nothing of a filter may be cut off in silence. */
-static void test_too_many(void **state)
-{
-	static struct confine_call many[600];
-	struct error err = {0};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(many); i++)
-		many[i] = (struct confine_call){(int)i};
-	assert_int_equal(confine_calls(many, ARRAY_SIZE(many), NULL, 0, &err), -E2BIG);
-	assert_non_null(err.text[0] ? err.text : NULL);
-	assert_int_equal(prctl(PR_GET_SECCOMP), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_other_architecture),
 		cmocka_unit_test(test_syscalls),
-		cmocka_unit_test(test_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
