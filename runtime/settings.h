@@ -13,6 +13,8 @@
 #include "runtime/config.h"
 
 #define SETTINGS_FILE "/etc/caisson/config.json"
+/* Bytes for the guest's kernel and agent, beside what a container may use up to its limit. */
+#define SETTINGS_GUEST_OVERHEAD (64ull << 20)
 
 struct settings {
 	char *engine;			 /* "auto", or an engine's name */
@@ -26,7 +28,9 @@ struct settings {
 	uint64_t scratch;      /* bytes that the container may write; 0: half of the guest's RAM */
 	uint64_t scratch_disk; /* bytes of a disk for what it writes, in place of RAM; 0: none */
 	uint32_t boot_timeout; /* seconds */
-	struct strv annotations; /* keys that annotations may set */
+	char *network; /* "start", or "wait": containers start when their functions are up */
+	uint32_t network_timeout; /* seconds that such a start waits at most */
+	struct strv annotations;  /* keys that annotations may set */
 	struct msg_chunk *arena;
 };
 
