@@ -83,7 +83,7 @@
 #define SWITCH_GUEST_FS 24
 #define SWITCH_GUEST_GS 32
 
-#ifndef __ASSEMBLY__
+#ifndef __ASSEMBLER__
 #include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>

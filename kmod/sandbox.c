@@ -280,7 +280,7 @@ static long sandbox_ioctl(struct file *file, unsigned int request, unsigned long
 	long result;
 
 	if (request == CAISSON_GET_VERSION)
-		return CAISSON_VERSION;
+		return CAISSON_API;
 	if (current->mm != s->mm)
 		return -EIO;
 	if (request == CAISSON_OPERATE)

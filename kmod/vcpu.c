@@ -218,7 +218,7 @@ static enum next hypercall(struct caisson_vcpu *v)
 		r->rax = 0;
 		return timer_set(v, r->rdi);
 	case CAISSON_CALL_VERSION:
-		r->rdx = CAISSON_VERSION;
+		r->rdx = CAISSON_API;
 		fallthrough;
 	case CAISSON_CALL_EVENTS:
 	case CAISSON_CALL_FLUSH:

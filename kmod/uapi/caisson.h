@@ -3,7 +3,7 @@
  * /dev/caisson: guest kernels in ring 1.  The whole contract, for the machine monitor (ioctls) and
  * for the guest kernel (hypercalls, page-table rules, the vCPU page).
  *
- * Not stable yet: both sides compare CAISSON_VERSION, and only the same number goes together.
+ * Not stable yet: both sides compare CAISSON_API, and only the same number goes together.
  *
  *  A sandbox is an open of /dev/caisson: memory, page tables, vCPUs.  It belongs to the process that
  *  opened it, and ends with the last descriptor of it and of its vCPUs.
@@ -73,12 +73,12 @@
 #ifndef CAISSON_UAPI_H
 #define CAISSON_UAPI_H
 
-#ifndef __ASSEMBLY__
+#ifndef __ASSEMBLER__
 #include <linux/ioctl.h>
 #include <linux/types.h>
 #endif
 
-#define CAISSON_VERSION 1
+#define CAISSON_API 1
 
 #define CAISSON_CS 0x51
 #define CAISSON_SS 0x59
@@ -94,7 +94,7 @@
 /* Bits of `events`. */
 #define CAISSON_EVENT_TIMER 0
 
-#define CAISSON_CALL_VERSION 0	   /* RDX: CAISSON_VERSION */
+#define CAISSON_CALL_VERSION 0	   /* RDX: CAISSON_API */
 #define CAISSON_CALL_MONITOR 1	   /* RDI..R8: for the machine monitor; RAX is its answer */
 #define CAISSON_CALL_HALT 2	   /* sleeps until there are events */
 #define CAISSON_CALL_EVENTS 3	   /* delivers events, if there are and they are not masked */
@@ -105,7 +105,7 @@
 #define CAISSON_CALL_ENTRY_SET 8   /* RDI: address of an entry, RSI: value; RDX: the old value */
 #define CAISSON_CALL_FLUSH 9	   /* forgets this vCPU's translations */
 
-#ifndef __ASSEMBLY__
+#ifndef __ASSEMBLER__
 
 struct caisson_vcpu_page {
 	__u64 syscall_entry;
