@@ -156,7 +156,7 @@ static int check_leaf(const struct caisson_tables *t, __u32 level, __u64 value)
 		return -EINVAL;
 	block = caisson_block_find(t, address);
 	if (!block)
-		return level == 1 ? check_window(t, value) : HOLDS(16, false) ? -EPERM : 0;
+		return level == 1 ? check_window(t, value) : HOLDS(16, false) ? 0 : -EPERM;
 	if (!HOLDS(17, (value & ~LEAF_BITS) == 0))
 		return -EINVAL;
 	if (!block->frames)

@@ -16,7 +16,6 @@
  * and both find their CPU without GS where there is FSGSBASE.
  */
 SYM_FUNC_START(caisson_switch)
-	ANNOTATE_NOENDBR
 	pushfq
 	pushq %rbp
 	pushq %rbx
@@ -81,8 +80,9 @@ SYM_FUNC_END(caisson_switch)
 STACK_FRAME_NON_STANDARD caisson_switch
 
 /* Raises a vector in the host as if it came now: its own handler, by its own gate. */
-	.balign 16
-SYM_FUNC_START(caisson_replay)
+SYM_FUNC_START(caisson_replay_code)
+	.balign 16, 0xcc
+SYM_INNER_LABEL(caisson_replay, SYM_L_GLOBAL)
 	.set vector, 0
 	.rept 256
 	.balign 16, 0xcc
@@ -91,5 +91,5 @@ SYM_FUNC_START(caisson_replay)
 	RET
 	.set vector, vector + 1
 	.endr
-SYM_FUNC_END(caisson_replay)
-STACK_FRAME_NON_STANDARD caisson_replay
+SYM_FUNC_END(caisson_replay_code)
+STACK_FRAME_NON_STANDARD caisson_replay_code

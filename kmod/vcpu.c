@@ -402,7 +402,6 @@ static long run(struct caisson_vcpu *v)
 			return -EINTR;
 		switch (run_once(v)) {
 		case NEXT_EXIT:
-			v->run->registers = v->registers;
 			return 0;
 		case NEXT_ERROR:
 			return -EOPNOTSUPP;
@@ -430,6 +429,7 @@ static long vcpu_run(struct caisson_vcpu *v)
 	}
 	WRITE_ONCE(v->task, current);
 	result = run(v);
+	v->run->registers = v->registers;
 	WRITE_ONCE(v->task, NULL);
 	return result;
 }

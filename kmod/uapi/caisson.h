@@ -159,7 +159,7 @@ struct caisson_run {
 	__u32 reserved;
 	__u64 argument[4];
 	__u64 answer;
-	struct caisson_registers registers; /* as of the exit */
+	struct caisson_registers registers; /* as of the exit, or EINTR */
 	char text[128];
 };
 
