@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The reserved slot (layout.h): our area in the host's page tables, and the slot of each vCPU: our IDT,
- * GDT and TSS at the addresses where the host's CPUs have theirs, and the vCPU's own pages.
+ * The reserved slot (layout.h): our area in the host's page tables, and the slot of each vCPU: our
+ * IDT, GDT and TSS at the addresses where the host's CPUs have theirs, and the vCPU's own pages.
  *
- * The contents of IDT, GDT and TSS are the same for all vCPUs, since stacks are at the same addresses in
- * each vCPU's own view.  All three are read-only in the guest; accessed bits are set in advance, since a
- * CPU that wanted to set one would fault (the emulator does not).
+ * The contents of IDT, GDT and TSS are the same for all vCPUs, since stacks are at the same
+ * addresses in each vCPU's own view.  All three are read-only in the guest; accessed bits are set
+ * in advance, since a CPU that wanted to set one would fault (the emulator does not).
  */
 #include <linux/gfp.h>
 #include <linux/mm.h>
@@ -99,8 +99,8 @@ static void flush_cpu(void *unused)
 }
 
 /*
- * Puts the area into the host's tables.  Entry 508 of all its top-level tables leads to the same table
- * of level 3 (so it does with page-table isolation), which is written once.
+ * Puts the area into the host's tables.  Entry 508 of all its top-level tables leads to the same
+ * table of level 3 (so it does with page-table isolation), which is written once.
  */
 static int host_map(void)
 {

@@ -21,7 +21,8 @@
 /* For tests: behave as if the precondition of that number failed. */
 static int fail_check;
 module_param(fail_check, int, 0400);
-MODULE_PARM_DESC(fail_check, "for tests: refuse to load as if the precondition of this number failed");
+MODULE_PARM_DESC(fail_check,
+		 "for tests: refuse to load as if the precondition of this number failed");
 
 static u64 read_cr4(void)
 {
@@ -43,11 +44,13 @@ int caisson_host_check(void)
 		 "the kernel runs with FRED, which does away with ring 1 (boot with fred=off)"},
 		{!(cr4 & X86_CR4_FSGSBASE),
 		 "the CPU or the kernel has no FSGSBASE: ring 1 could not switch GS"},
-		{cr4 & X86_CR4_LA57,
-		 "the kernel runs with 5-level page tables, which are not supported yet (boot with no5lvl)"},
+		{cr4 & X86_CR4_LA57, "the kernel runs with 5-level page tables, which are not "
+				     "supported yet (boot with no5lvl)"},
 		{!boot_cpu_has(X86_FEATURE_NX), "the CPU has no NX bit"},
-		{boot_cpu_has(X86_FEATURE_XENPV), "the kernel is a Xen PV guest, and in ring 3 itself"},
-		{cc_platform_has(CC_ATTR_MEM_ENCRYPT) || cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT),
+		{boot_cpu_has(X86_FEATURE_XENPV),
+		 "the kernel is a Xen PV guest, and in ring 3 itself"},
+		{cc_platform_has(CC_ATTR_MEM_ENCRYPT) ||
+			 cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT),
 		 "memory encryption (SME, SEV, TDX) is on, which is not supported yet"},
 		{security_locked_down(LOCKDOWN_DEV_MEM) != 0,
 		 "the kernel is locked down, and this module writes page tables"},

@@ -2,8 +2,8 @@
 /*
  * The monitor's area: the last 2 MiB of the reserved slot, for C and assembly.
  *
- * The code pages are at the same address in the host's tables and in each guest's, so that code keeps
- * running across a change of CR3.  What else is there differs:
+ * The code pages are at the same address in the host's tables and in each guest's, so that code
+ *keeps running across a change of CR3.  What else is there differs:
  *
  *	page	guest (per vCPU)			host
  *	0, 1	code, read-only				the same
@@ -14,10 +14,11 @@
  *	9..15	stacks of NMI, #DF, #MC, #DB		-
  *	256..	-					a struct caisson_host_context per CPU
  *
- * Ring 1 is a supervisor: what is writable in the guest's column, it can write.  So nothing there is
- * believed that was there before the guest ran last: a frame counts from the moment the CPU pushes it
- * until the next entry, and what must survive the guest is in the constants or in the host's column.
- * What ring 1 may read it may know: the constants hold the host's CR3 and a CPU number.
+ * Ring 1 is a supervisor: what is writable in the guest's column, it can write.  So nothing there
+ *is believed that was there before the guest ran last: a frame counts from the moment the CPU
+ *pushes it until the next entry, and what must survive the guest is in the constants or in the
+ *host's column. What ring 1 may read it may know: the constants hold the host's CR3 and a CPU
+ *number.
  */
 #ifndef CAISSON_LAYOUT_H
 #define CAISSON_LAYOUT_H

@@ -38,9 +38,9 @@ struct caisson_host_context *caisson_area_context(unsigned int cpu, u64 *ret_add
 
 /* The slot as one vCPU has it. */
 struct caisson_view {
-	u64 slot;		   /* the value of top-level entry 508 */
-	void *page[GUEST_PAGES];   /* PAGE_*, as we reach them; NULL: a hole, or code */
-	void **tables;		   /* what to free */
+	u64 slot;		 /* the value of top-level entry 508 */
+	void *page[GUEST_PAGES]; /* PAGE_*, as we reach them; NULL: a hole, or code */
+	void **tables;		 /* what to free */
 	unsigned int tables_n;
 };
 
@@ -51,7 +51,7 @@ void caisson_view_done(struct caisson_view *view);
 struct caisson_sandbox {
 	struct kref ref; /* the descriptor's, and each vCPU's */
 	struct mm_struct *mm;
-	struct mutex lock; /* what follows, and blocks */
+	struct mutex lock;   /* what follows, and blocks */
 	struct page **pages; /* pinned; the first of each huge page, pages_n of them */
 	unsigned int pages_n;
 	unsigned int table_blocks;
@@ -71,10 +71,10 @@ long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op);
 struct caisson_vcpu {
 	struct caisson_sandbox *sandbox;
 	u32 number;
-	int cpu; /* where it runs, or ran last */
+	int cpu;	   /* where it runs, or ran last */
 	struct mutex lock; /* who holds the ioctl */
 	struct caisson_view view;
-	u64 *root; /* the page that CR3 points to */
+	u64 *root;		 /* the page that CR3 points to */
 	struct caisson_run *run; /* shared with the monitor process: written, and `answer` read */
 	struct caisson_registers registers;
 	struct caisson_trap resume; /* where an NMI caught the entry code; if resuming */

@@ -12,8 +12,8 @@
 #endif
 
 /*
- * A check, by number.  tests/kmod compiles this file once per number with that check (or duty: a line
- * that keeps the books) taken out, and each time some test must turn red.
+ * A check, by number.  tests/kmod compiles this file once per number with that check (or duty: a
+ * line that keeps the books) taken out, and each time some test must turn red.
  */
 #ifndef CAISSON_MUTANT
 #define CAISSON_MUTANT 0

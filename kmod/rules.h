@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The page-table rules (uapi/caisson.h): who may map what.  Pure C, for the module and for user space,
- * where tests/kmod drives it.
+ * The page-table rules (uapi/caisson.h): who may map what.  Pure C, for the module and for user
+ * space, where tests/kmod drives it.
  *
- * Addresses and values come from the guest: nothing about them is believed.  The caller serialises all
- * calls on one struct caisson_tables but root_enter() and root_leave().  Nothing here sleeps; no loop is
- * longer than 512 rounds, or the number of vCPUs.
+ * Addresses and values come from the guest: nothing about them is believed.  The caller serialises
+ * all calls on one struct caisson_tables but root_enter() and root_leave().  Nothing here sleeps;
+ * no loop is longer than 512 rounds, or the number of vCPUs.
  *
- * What keeps a stale translation from hurting: a frame that lost its last reference carries the time of
- * that (`stamp`, in `clock`), and becomes a table again only when no vCPU is in the guest that entered
- * it before then.  Entering forgets all translations (see caisson_root_enter()).  A leaf needs no such
- * care, since blocks keep their class and their owner for as long as a vCPU exists.
+ * What keeps a stale translation from hurting: a frame that lost its last reference carries the
+ * time of that (`stamp`, in `clock`), and becomes a table again only when no vCPU is in the guest
+ * that entered it before then.  Entering forgets all translations (see caisson_root_enter()).  A
+ * leaf needs no such care, since blocks keep their class and their owner for as long as a vCPU
+ * exists.
  */
 #ifndef CAISSON_RULES_H
 #define CAISSON_RULES_H
@@ -36,8 +37,8 @@
 #define CAISSON_PTE_PCD (1ull << 4)
 #define CAISSON_PTE_A (1ull << 5)
 #define CAISSON_PTE_D (1ull << 6)
-#define CAISSON_PTE_PS (1ull << 7)	 /* level 2 and 3 */
-#define CAISSON_PTE_PAT (1ull << 7)	 /* level 1 */
+#define CAISSON_PTE_PS (1ull << 7)  /* level 2 and 3 */
+#define CAISSON_PTE_PAT (1ull << 7) /* level 1 */
 #define CAISSON_PTE_G (1ull << 8)
 #define CAISSON_PTE_PAT_LARGE (1ull << 12)
 #define CAISSON_PTE_FAR (1ull << 51)
@@ -85,21 +86,23 @@ struct caisson_tables {
 /* The block at a physical address, or NULL. */
 struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 address);
 
-/* Makes a free frame an empty table of `level`.  EAGAIN: a vCPU in the guest may still know the frame
- * from before; have all of them leave the guest, and call again.  ENOENT: no frame; EBUSY: not free. */
+/* Makes a free frame an empty table of `level`.  EAGAIN: a vCPU in the guest may still know the
+ * frame from before; have all of them leave the guest, and call again.  ENOENT: no frame; EBUSY:
+ * not free. */
 int caisson_table_new(struct caisson_tables *t, __u64 address, __u64 level);
 
 /* EBUSY: in use, or not empty. */
 int caisson_table_free(struct caisson_tables *t, __u64 address);
 
-/* Exchanges an entry.  EINVAL: a malformed value; EPERM: it maps what it must not; ENOENT: no entry. */
+/* Exchanges an entry.  EINVAL: a malformed value; EPERM: it maps what it must not; ENOENT: no
+ * entry. */
 int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u64 *ret_old);
 
 /* Has a vCPU run on a level-4 table; 0: on none. */
 int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address);
 
-/* Around each stay in the guest, on its CPU.  Between enter and the guest's first instruction, all of
- * the vCPU's translations must be flushed; after leave, none may be used. */
+/* Around each stay in the guest, on its CPU.  Between enter and the guest's first instruction, all
+ * of the vCPU's translations must be flushed; after leave, none may be used. */
 void caisson_root_enter(struct caisson_tables *t, __u32 vcpu);
 void caisson_root_leave(struct caisson_tables *t, __u32 vcpu);
 

@@ -2,8 +2,8 @@
 /*
  * A sandbox: an open of /dev/caisson.  Its memory, its page tables, its vCPUs, and their end.
  *
- * DATA blocks are pinned pages of the monitor process; TABLE blocks are ours alone, so that not even a
- * monitor process that has fallen can write a page table.
+ * DATA blocks are pinned pages of the monitor process; TABLE blocks are ours alone, so that not
+ * even a monitor process that has fallen can write a page table.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -59,7 +59,8 @@ static int blocks_add(struct caisson_sandbox *s, const struct caisson_block *mor
 	return 0;
 }
 
-/* --- DATA -------------------------------------------------------------------------------------- */
+/* --- DATA --------------------------------------------------------------------------------------
+ */
 
 static void block_unpin(struct page *page)
 {
@@ -142,7 +143,8 @@ out:
 	return error;
 }
 
-/* --- TABLE ------------------------------------------------------------------------------------- */
+/* --- TABLE -------------------------------------------------------------------------------------
+ */
 
 static long tables_add(struct caisson_sandbox *s, struct caisson_tables_add __user *arg)
 {
@@ -153,7 +155,8 @@ static long tables_add(struct caisson_sandbox *s, struct caisson_tables_add __us
 
 	if (s->table_blocks >= TABLE_BLOCKS_MAX)
 		return -E2BIG;
-	page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_COMP | __GFP_NOWARN, BLOCK_ORDER);
+	page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_COMP | __GFP_NOWARN,
+			   BLOCK_ORDER);
 	block.frames = kvcalloc(CAISSON_BLOCK_FRAMES, sizeof(*block.frames), GFP_KERNEL_ACCOUNT);
 	error = -ENOMEM;
 	if (!page || !block.frames)
@@ -224,7 +227,8 @@ static long operation(struct caisson_sandbox *s, struct caisson_operation __user
 	return error;
 }
 
-/* --- Life -------------------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------------------------------
+ */
 
 static int sandbox_open(struct inode *inode, struct file *file)
 {

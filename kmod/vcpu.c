@@ -2,9 +2,10 @@
 /*
  * A vCPU: a thread of the monitor process in ioctl(CAISSON_RUN).
  *
- * Two loops.  The inner one runs with interrupts off and the CPU set up for the guest: into the guest,
- * out, and in again where a hypercall could be answered at once.  The outer one is an ordinary thread:
- * interrupts are let in, signals and the scheduler looked at, a halted guest sleeps.
+ * Two loops.  The inner one runs with interrupts off and the CPU set up for the guest: into the
+ * guest, out, and in again where a hypercall could be answered at once.  The outer one is an
+ * ordinary thread: interrupts are let in, signals and the scheduler looked at, a halted guest
+ * sleeps.
  */
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
@@ -22,13 +23,15 @@
 
 #include "monitor.h"
 
-/* The guest's translations are tagged with this; the host's own tags are below 16 and above 2047. */
+/* The guest's translations are tagged with this; the host's own tags are below 16 and above 2047.
+ */
 #define GUEST_PCID 0x3ff
 
 /*
- * What of the host's CR4 stays.  Without PGE there are no global translations, neither the host's (the
- * change flushes them) nor new ones made by host code between two stays in the guest.  Without CET, PKE,
- * PCE, TSD, SMAP, LASS, UINTR none of these reach into the guest.  VMXE and SMXE cannot be cleared.
+ * What of the host's CR4 stays.  Without PGE there are no global translations, neither the host's
+ * (the change flushes them) nor new ones made by host code between two stays in the guest.  Without
+ * CET, PKE, PCE, TSD, SMAP, LASS, UINTR none of these reach into the guest.  VMXE and SMXE cannot
+ * be cleared.
  */
 #define CR4_KEEP                                                                                   \
 	(X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_OSFXSR |                   \
@@ -47,11 +50,11 @@ MODULE_PARM_DESC(ibpb, "branch predictor barrier when a guest is left (off: gues
 
 /* What the inner loop says to the outer one. */
 enum next {
-	NEXT_AGAIN,  /* (not said: into the guest again) */
-	NEXT_LEFT,   /* an interrupt was handled */
-	NEXT_SLOW,   /* a hypercall that needs interrupts */
+	NEXT_AGAIN, /* (not said: into the guest again) */
+	NEXT_LEFT,  /* an interrupt was handled */
+	NEXT_SLOW,  /* a hypercall that needs interrupts */
 	NEXT_HALT,
-	NEXT_EXIT,   /* run->exit says */
+	NEXT_EXIT, /* run->exit says */
 	NEXT_ERROR,
 };
 
@@ -70,7 +73,8 @@ static u64 canonical(u64 address)
 	return (u64)((s64)(address << 16) >> 16);
 }
 
-/* --- The CPU, set up for the guest and back --------------------------------------------------------- */
+/* --- The CPU, set up for the guest and back
+ * --------------------------------------------------------- */
 
 static void cr4_write(u64 value)
 {
@@ -110,7 +114,8 @@ static void guest_to_host(const struct host_state *h)
 		wrpkru(h->pkru);
 }
 
-/* Whether the thread's own LDT is loaded: in the guest, its addresses would be the guest's to fill. */
+/* Whether the thread's own LDT is loaded: in the guest, its addresses would be the guest's to fill.
+ */
 static bool has_ldt(void)
 {
 	u16 ldt;
@@ -119,14 +124,16 @@ static bool has_ldt(void)
 	return ldt != 0;
 }
 
-/* --- Ends ------------------------------------------------------------------------------------------- */
+/* --- Ends
+ * ------------------------------------------------------------------------------------------- */
 
 static enum next kill(struct caisson_vcpu *v, const struct caisson_trap *t, const char *why)
 {
 	v->dead = true;
 	v->run->exit = CAISSON_EXIT_KILLED;
-	scnprintf(v->run->text, sizeof(v->run->text), "%s (vector %llu, error %#llx, at %#llx:%#llx)",
-		  why, t->vector, t->error, t->cs, t->rip);
+	scnprintf(v->run->text, sizeof(v->run->text),
+		  "%s (vector %llu, error %#llx, at %#llx:%#llx)", why, t->vector, t->error, t->cs,
+		  t->rip);
 	return NEXT_EXIT;
 }
 
@@ -145,7 +152,8 @@ static const char *why_monitor_faulted(const struct caisson_trap *t)
 	}
 }
 
-/* --- Hypercalls ------------------------------------------------------------------------------------- */
+/* --- Hypercalls
+ * ------------------------------------------------------------------------------------- */
 
 static enum next timer_set(struct caisson_vcpu *v, u64 ns)
 {
@@ -231,7 +239,8 @@ static enum next hypercall(struct caisson_vcpu *v)
 	}
 }
 
-/* --- The inner loop --------------------------------------------------------------------------------- */
+/* --- The inner loop
+ * --------------------------------------------------------------------------------- */
 
 /* What ring 1 or 3 may come back with, whatever is in `registers`. */
 static void trap_fill(struct caisson_trap *t, const struct caisson_registers *r)
@@ -374,7 +383,8 @@ static enum next run_irqs_off(struct caisson_vcpu *v)
 	return next;
 }
 
-/* --- The outer loop --------------------------------------------------------------------------------- */
+/* --- The outer loop
+ * --------------------------------------------------------------------------------- */
 
 static enum next run_once(struct caisson_vcpu *v)
 {
@@ -467,7 +477,8 @@ void caisson_vcpus_kick(struct caisson_sandbox *s)
 	mutex_unlock(&s->lock);
 }
 
-/* --- Life ------------------------------------------------------------------------------------------- */
+/* --- Life
+ * ------------------------------------------------------------------------------------------- */
 
 static long registers_set(struct caisson_vcpu *v, const struct caisson_registers __user *arg)
 {

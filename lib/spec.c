@@ -164,6 +164,7 @@ static void code_nic(struct msg *m, struct spec_nic *nic)
 	code_required(m, &nic->name);
 	msg_bytes(m, nic->mac, sizeof(nic->mac));
 	msg_u32(m, &nic->mtu);
+	msg_bool(m, &nic->late);
 	msg_list(m, &nic->addresses, &nic->addresses_n, sizeof(*nic->addresses));
 	for (uint32_t i = 0; i < nic->addresses_n; i++)
 		code_address(m, &nic->addresses[i]);
@@ -189,4 +190,5 @@ void spec_sandbox_codec(struct msg *m, struct spec_sandbox *s)
 	msg_list(m, &s->nics, &s->nics_n, sizeof(*s->nics));
 	for (uint32_t i = 0; i < s->nics_n; i++)
 		code_nic(m, &s->nics[i]);
+	msg_u32(m, &s->network_wait_ms);
 }

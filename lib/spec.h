@@ -140,6 +140,7 @@ struct spec_nic {
 	char *name; /* as in the namespace on the host */
 	uint8_t mac[6];
 	uint32_t mtu;
+	bool late; /* its driver may bring it when containers run already: it is not waited for */
 	struct spec_address *addresses;
 	uint32_t addresses_n;
 	struct spec_route *routes; /* in the order they must be added */
@@ -158,6 +159,8 @@ struct spec_sandbox {
 	uint8_t shares;	     /* enum spec_shares */
 	struct spec_nic *nics;
 	uint32_t nics_n;
+	uint32_t network_wait_ms; /* how long the start of a container waits for late nics to be up
+				     before it fails; 0: it does not wait */
 };
 
 /* Mount tag of the one export that carries every host directory and file: entry "N" in it is

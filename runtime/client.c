@@ -114,13 +114,19 @@ int client_request(struct frames *f, uint8_t type, const struct msg *request, in
 int client_call(int dir_fd, uint8_t type, const struct msg *request, char **ret_text,
 		struct error *err)
 {
+	return client_call_within(dir_fd, type, request, CLIENT_TIMEOUT_MS, ret_text, err);
+}
+
+int client_call_within(int dir_fd, uint8_t type, const struct msg *request, int timeout_ms,
+		       char **ret_text, struct error *err)
+{
 	struct frames f;
 	int fd = client_connect(dir_fd, err), rc;
 
 	if (fd < 0)
 		return fd;
 	frames_init(&f, fd, WIRE_GUEST_PAYLOAD_MAX);
-	rc = client_request(&f, type, request, CLIENT_TIMEOUT_MS, ret_text, err);
+	rc = client_request(&f, type, request, timeout_ms, ret_text, err);
 	frames_done(&f);
 	return rc;
 }

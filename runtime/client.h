@@ -32,9 +32,11 @@ int client_request(struct frames *f, uint8_t type, const struct msg *request, in
 int client_result(const struct wire_header *h, const uint8_t *payload, char **ret_text,
 		  struct error *err);
 
-/* Connect, one request, disconnect. */
+/* Connect, one request, disconnect; waits for CLIENT_TIMEOUT_MS. */
 int client_call(int dir_fd, uint8_t type, const struct msg *request, char **ret_text,
 		struct error *err);
+int client_call_within(int dir_fd, uint8_t type, const struct msg *request, int timeout_ms,
+		       char **ret_text, struct error *err);
 
 /*
  * Runs a process in a container to its end, with `input` (at most WIRE_DATA_MAX bytes) on its

@@ -10,11 +10,14 @@
 #include <linux/rtnetlink.h>
 #include <linux/tc_act/tc_mirred.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECV_SIZE 32768 /* what the kernel fills at most in one message of a dump */
-#define REQUEST_SIZE 2048
+#include "lib/cleanup.h"
+
+#define RECV_SIZE 32768	   /* what the kernel fills at most in one message of a dump */
+#define ANSWER_SIZE 131072 /* one link with all its virtual functions */
 #define BATCH_MAX 2
 
 static const char cookie[] = "caisson"; /* without its NUL: TC_COOKIE_MAX_SIZE is 16 */
@@ -43,8 +46,8 @@ void netlink_close(struct netlink *nl)
 	errno = saved;
 }
 
-static struct nlmsghdr *request(struct netlink *nl, void *buf, uint16_t type, uint16_t flags,
-				const void *head, size_t head_size)
+struct nlmsghdr *netlink_request(struct netlink *nl, void *buf, uint16_t type, uint16_t flags,
+				 const void *head, size_t head_size)
 {
 	struct nlmsghdr *msg = mnl_nlmsg_put_header(buf);
 
@@ -65,12 +68,12 @@ static int error_of(const struct nlmsghdr *msg)
 }
 
 /* The next datagram; interrupted calls are repeated.  Bytes or -errno. */
-static ssize_t receive(struct netlink *nl, void *buf)
+static ssize_t receive(struct netlink *nl, void *buf, size_t size)
 {
 	ssize_t n;
 
 	do {
-		n = mnl_socket_recvfrom(nl->socket, buf, RECV_SIZE);
+		n = mnl_socket_recvfrom(nl->socket, buf, size);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -101,19 +104,17 @@ static int dump_datagram(struct netlink *nl, const void *buf, int n, netlink_vis
 	return 0;
 }
 
-int netlink_dump(struct netlink *nl, uint16_t type, const void *head, size_t head_size,
-		 netlink_visit *visit, void *data)
+int netlink_ask(struct netlink *nl, const struct nlmsghdr *msg, netlink_visit *visit, void *data)
 {
-	_Alignas(struct nlmsghdr) char buf[RECV_SIZE];
-	struct nlmsghdr *msg;
+	_cleanup_free_ void *buf = malloc(ANSWER_SIZE);
 	int rc = 0, last = 0;
 
-	memset(buf, 0, REQUEST_SIZE);
-	msg = request(nl, buf, type, NLM_F_DUMP, head, head_size);
+	if (!buf)
+		return -ENOMEM;
 	if (mnl_socket_sendto(nl->socket, msg, msg->nlmsg_len) < 0)
 		return -errno;
-	while (!last) {
-		ssize_t n = receive(nl, buf);
+	while (!last) { /* the acknowledgement is the last, as the end of a dump is */
+		ssize_t n = receive(nl, buf, ANSWER_SIZE);
 
 		if (n < 0)
 			return (int)n;
@@ -122,9 +123,28 @@ int netlink_dump(struct netlink *nl, uint16_t type, const void *head, size_t hea
 	return rc;
 }
 
-/* Sends count messages that lie one after the other, as one; results[i] is the kernel's answer to
- * the i-th (0 or -errno).  0, or -errno when there are no answers. */
-static int transact(struct netlink *nl, const void *msgs, size_t size, int count, int *results)
+int netlink_dump(struct netlink *nl, uint16_t type, const void *head, size_t head_size,
+		 netlink_visit *visit, void *data)
+{
+	_Alignas(struct nlmsghdr) char buf[RECV_SIZE];
+	struct nlmsghdr *msg;
+	int rc = 0, last = 0;
+
+	memset(buf, 0, NETLINK_REQUEST_SIZE);
+	msg = netlink_request(nl, buf, type, NLM_F_DUMP, head, head_size);
+	if (mnl_socket_sendto(nl->socket, msg, msg->nlmsg_len) < 0)
+		return -errno;
+	while (!last) {
+		ssize_t n = receive(nl, buf, sizeof(buf));
+
+		if (n < 0)
+			return (int)n;
+		last = dump_datagram(nl, buf, (int)n, visit, data, &rc);
+	}
+	return rc;
+}
+
+int netlink_run_all(struct netlink *nl, const void *msgs, size_t size, int count, int *results)
 {
 	_Alignas(struct nlmsghdr) char buf[RECV_SIZE];
 	uint32_t first = nl->seq - (uint32_t)count + 1;
@@ -132,7 +152,7 @@ static int transact(struct netlink *nl, const void *msgs, size_t size, int count
 	if (mnl_socket_sendto(nl->socket, msgs, size) < 0)
 		return -errno;
 	for (int answered = 0; answered < count;) {
-		ssize_t got = receive(nl, buf);
+		ssize_t got = receive(nl, buf, sizeof(buf));
 		int n = (int)got;
 
 		if (got < 0)
@@ -150,11 +170,11 @@ static int transact(struct netlink *nl, const void *msgs, size_t size, int count
 	return 0;
 }
 
-static int transact_one(struct netlink *nl, const struct nlmsghdr *msg)
+int netlink_run(struct netlink *nl, const struct nlmsghdr *msg)
 {
 	int result, rc;
 
-	rc = transact(nl, msg, msg->nlmsg_len, 1, &result);
+	rc = netlink_run_all(nl, msg, msg->nlmsg_len, 1, &result);
 	return rc < 0 ? rc : result;
 }
 
@@ -199,9 +219,10 @@ bool netlink_is(const struct nlattr *attr, const char *text)
 /* Without IPv6 in the kernel, or on this link, there is nothing to turn off. */
 static int link_no_ipv6_address(struct netlink *nl, int index)
 {
-	_Alignas(struct nlmsghdr) char buf[REQUEST_SIZE] = {0};
+	_Alignas(struct nlmsghdr) char buf[NETLINK_REQUEST_SIZE] = {0};
 	struct ifinfomsg head = {.ifi_index = index};
-	struct nlmsghdr *msg = request(nl, buf, RTM_NEWLINK, NLM_F_ACK, &head, sizeof(head));
+	struct nlmsghdr *msg = netlink_request(nl, buf, RTM_NEWLINK, NLM_F_ACK, &head,
+					       sizeof(head));
 	struct nlattr *spec = mnl_attr_nest_start(msg, IFLA_AF_SPEC);
 	struct nlattr *inet6 = mnl_attr_nest_start(msg, AF_INET6);
 	int rc;
@@ -209,13 +230,13 @@ static int link_no_ipv6_address(struct netlink *nl, int index)
 	mnl_attr_put_u8(msg, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
 	mnl_attr_nest_end(msg, inet6);
 	mnl_attr_nest_end(msg, spec);
-	rc = transact_one(nl, msg);
+	rc = netlink_run(nl, msg);
 	return rc == -EAFNOSUPPORT || rc == -EOPNOTSUPP ? 0 : rc;
 }
 
 int netlink_tap_up(struct netlink *nl, int index, uint32_t mtu)
 {
-	_Alignas(struct nlmsghdr) char buf[REQUEST_SIZE] = {0};
+	_Alignas(struct nlmsghdr) char buf[NETLINK_REQUEST_SIZE] = {0};
 	struct ifinfomsg head = {.ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
 	struct nlmsghdr *msg;
 	int rc;
@@ -223,16 +244,17 @@ int netlink_tap_up(struct netlink *nl, int index, uint32_t mtu)
 	rc = link_no_ipv6_address(nl, index);
 	if (rc < 0)
 		return rc;
-	msg = request(nl, buf, RTM_NEWLINK, NLM_F_ACK, &head, sizeof(head));
+	msg = netlink_request(nl, buf, RTM_NEWLINK, NLM_F_ACK, &head, sizeof(head));
 	mnl_attr_put_u32(msg, IFLA_MTU, mtu);
-	return transact_one(nl, msg);
+	return netlink_run(nl, msg);
 }
 
 int netlink_link_remove(struct netlink *nl, int index)
 {
-	_Alignas(struct nlmsghdr) char buf[REQUEST_SIZE] = {0};
+	_Alignas(struct nlmsghdr) char buf[NETLINK_REQUEST_SIZE] = {0};
 	struct ifinfomsg head = {.ifi_index = index};
-	int rc = transact_one(nl, request(nl, buf, RTM_DELLINK, NLM_F_ACK, &head, sizeof(head)));
+	int rc = netlink_run(nl,
+			     netlink_request(nl, buf, RTM_DELLINK, NLM_F_ACK, &head, sizeof(head)));
 
 	return rc == -ENODEV ? 0 : rc;
 }
@@ -270,8 +292,8 @@ static struct nlmsghdr *put_filter(struct netlink *nl, void *buf, int from, int 
 	struct nlmsghdr *msg;
 
 	memcpy(match, &sel, sizeof(sel));
-	msg = request(nl, buf, RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &head,
-		      sizeof(head));
+	msg = netlink_request(nl, buf, RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &head,
+			      sizeof(head));
 	mnl_attr_put_strz(msg, TCA_KIND, "u32");
 	options = mnl_attr_nest_start(msg, TCA_OPTIONS);
 	mnl_attr_put(msg, TCA_U32_SEL, sizeof(match), match);
@@ -290,24 +312,25 @@ static struct nlmsghdr *put_filter(struct netlink *nl, void *buf, int from, int 
 
 static int filter_remove(struct netlink *nl, int index, uint32_t handle)
 {
-	_Alignas(struct nlmsghdr) char buf[REQUEST_SIZE] = {0};
+	_Alignas(struct nlmsghdr) char buf[NETLINK_REQUEST_SIZE] = {0};
 	struct tcmsg head = filter_head(index);
 	struct nlmsghdr *msg;
 
 	head.tcm_handle = handle;
-	msg = request(nl, buf, RTM_DELTFILTER, NLM_F_ACK, &head, sizeof(head));
+	msg = netlink_request(nl, buf, RTM_DELTFILTER, NLM_F_ACK, &head, sizeof(head));
 	mnl_attr_put_strz(msg, TCA_KIND, "u32");
-	return transact_one(nl, msg);
+	return netlink_run(nl, msg);
 }
 
 static int qdisc_remove(struct netlink *nl, int index)
 {
-	_Alignas(struct nlmsghdr) char buf[REQUEST_SIZE] = {0};
+	_Alignas(struct nlmsghdr) char buf[NETLINK_REQUEST_SIZE] = {0};
 	struct tcmsg head = qdisc_head(index);
-	struct nlmsghdr *msg = request(nl, buf, RTM_DELQDISC, NLM_F_ACK, &head, sizeof(head));
+	struct nlmsghdr *msg = netlink_request(nl, buf, RTM_DELQDISC, NLM_F_ACK, &head,
+					       sizeof(head));
 
 	mnl_attr_put_strz(msg, TCA_KIND, "ingress");
-	return transact_one(nl, msg);
+	return netlink_run(nl, msg);
 }
 
 struct filters {
@@ -375,16 +398,17 @@ int netlink_redirect_remove(struct netlink *nl, int from)
 
 int netlink_redirect_add(struct netlink *nl, int from, int to)
 {
-	_Alignas(struct nlmsghdr) char buf[BATCH_MAX * REQUEST_SIZE] = {0};
+	_Alignas(struct nlmsghdr) char buf[BATCH_MAX * NETLINK_REQUEST_SIZE] = {0};
 	struct tcmsg head = qdisc_head(from);
 	struct nlmsghdr *qdisc, *filter;
 	int results[BATCH_MAX], rc;
 
-	qdisc = request(nl, buf, RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &head,
-			sizeof(head));
+	qdisc = netlink_request(nl, buf, RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &head,
+				sizeof(head));
 	mnl_attr_put_strz(qdisc, TCA_KIND, "ingress");
 	filter = put_filter(nl, buf + NLMSG_ALIGN(qdisc->nlmsg_len), from, to);
-	rc = transact(nl, buf, NLMSG_ALIGN(qdisc->nlmsg_len) + filter->nlmsg_len, 2, results);
+	rc = netlink_run_all(nl, buf, NLMSG_ALIGN(qdisc->nlmsg_len) + filter->nlmsg_len, 2,
+			     results);
 	if (rc < 0)
 		return rc;
 	/* The kernel goes on after an error: undo the half that worked. */

@@ -2,7 +2,8 @@
 /*
  * Route netlink: one socket, requests with acknowledgement, dumps, and the few
  * changes that network.c makes: a link's MTU and state, a link's removal, and the
- * redirection of all frames that come in at one interface to another.
+ * redirection of all frames that come in at one interface to another.  Others make
+ * requests of their own with netlink_request() and libmnl.
  *
  * Trust: only the kernel writes to this socket; lengths of attributes are checked
  * all the same, as kernels differ.  The socket belongs to the network namespace it
@@ -38,6 +39,26 @@ typedef int netlink_visit(const struct nlmsghdr *msg, void *data);
  */
 int netlink_dump(struct netlink *nl, uint16_t type, const void *head, size_t head_size,
 		 netlink_visit *visit, void *data);
+
+/*
+ * A request in buf, which has NETLINK_REQUEST_SIZE zeroed bytes and the alignment of struct
+ * nlmsghdr: header, NLM_F_REQUEST | flags, and the head_size bytes of head; attributes may be put
+ * behind.
+ */
+struct nlmsghdr *netlink_request(struct netlink *nl, void *buf, uint16_t type, uint16_t flags,
+				 const void *head, size_t head_size);
+/* Sends a request made with NLM_F_ACK and takes the kernel's answer.  0 or -errno. */
+int netlink_run(struct netlink *nl, const struct nlmsghdr *msg);
+/* The same for a request about one thing; visit is called for what the kernel tells about it. */
+int netlink_ask(struct netlink *nl, const struct nlmsghdr *msg, netlink_visit *visit, void *data);
+/*
+ * Sends `count` requests, made one after the other since the last of another kind, which lie in
+ * size bytes as NLMSG_ALIGN() spaces them, in one system call; results[i] is the answer to the
+ * i-th (0 or -errno): the kernel goes on after an error.  0, or -errno when there are no answers.
+ */
+int netlink_run_all(struct netlink *nl, const void *msgs, size_t size, int count, int *results);
+
+#define NETLINK_REQUEST_SIZE 2048
 
 /* The attributes with numbers up to max, after a head of head_size bytes or inside a nest.
  * tb has max + 1 places; those not there become NULL. */

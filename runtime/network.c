@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 
 #include "lib/cleanup.h"
+#include "lib/lease.h"
 #include "runtime/netlink.h"
 
 #define LINKS_MAX 1024	 /* links that are looked at */
@@ -43,6 +44,7 @@ struct link {
 	bool taken;	/* becomes a nic */
 	bool connected; /* its traffic is redirected, by us */
 	char kind[16];	/* "" for hardware */
+	char *lease;	/* id, of a placeholder; NULL */
 	struct spec_nic nic;
 };
 
@@ -114,6 +116,21 @@ static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned int bits)
 	return !rest || (a[bits / 8] ^ b[bits / 8]) >> (8 - rest) == 0;
 }
 
+/* The lease's id in a placeholder's alias, or NULL. */
+static char *lease_of(struct view *v, const struct nlattr *alias)
+{
+	const size_t prefix = strlen(NETWORK_LEASE_ALIAS);
+	const char *text = alias ? mnl_attr_get_payload(alias) : NULL;
+	char id[LEASE_ID_LEN + 1];
+
+	if (!alias || mnl_attr_get_payload_len(alias) != prefix + sizeof(id) ||
+	    memcmp(text, NETWORK_LEASE_ALIAS, prefix) != 0)
+		return NULL;
+	memcpy(id, text + prefix, LEASE_ID_LEN);
+	id[LEASE_ID_LEN] = 0;
+	return strspn(id, "0123456789abcdef") == LEASE_ID_LEN ? arena_strdup(v->arena, id) : NULL;
+}
+
 static int link_visit(const struct nlmsghdr *msg, void *data)
 {
 	const struct ifinfomsg *head = mnl_nlmsg_get_payload(msg);
@@ -141,6 +158,8 @@ static int link_visit(const struct nlmsghdr *msg, void *data)
 	/* A veth's other end, and what lives in another namespace, is not below it. */
 	if (!tb[IFLA_LINK_NETNSID] && strcmp(l->kind, "veth") != 0)
 		l->below = (int)netlink_u32(tb[IFLA_LINK]);
+	l->lease = lease_of(v, tb[IFLA_IFALIAS]);
+	l->nic.late = l->lease;
 	l->nic.mtu = netlink_u32(tb[IFLA_MTU]);
 	l->nic.name = arena_alloc(v->arena, IFNAMSIZ);
 	if (!l->nic.name)
@@ -432,7 +451,7 @@ static int judge(const struct link *l, struct error *err)
 					      "interface '%s' has addresses and carries another "
 					      "interface",
 					      l->nic.name);
-	if (l->flags & IFF_NOARP && addressed && strcmp(l->kind, "dummy") != 0)
+	if (l->flags & IFF_NOARP && addressed && !l->lease && strcmp(l->kind, "dummy") != 0)
 		return error_set(err, EOPNOTSUPP,
 				 "interface '%s' (%s) does not speak ARP, which a guest needs",
 				 l->nic.name, l->kind);
@@ -510,7 +529,7 @@ static int qdisc_visit(const struct nlmsghdr *msg, void *data)
 
 	netlink_attrs(msg, sizeof(*tc), tb, TCA_KIND);
 	l = msg->nlmsg_type == RTM_NEWQDISC ? find_link(v, tc->tcm_ifindex) : NULL;
-	if (!l || !l->taken || tc->tcm_parent != TC_H_INGRESS)
+	if (!l || !l->taken || l->lease || tc->tcm_parent != TC_H_INGRESS)
 		return 0;
 	return error_set(v->err, EEXIST, "interface '%s' has an ingress qdisc already (%s)",
 			 l->nic.name, tb[TCA_KIND] ? mnl_attr_get_str(tb[TCA_KIND]) : "unknown");
@@ -585,13 +604,17 @@ static int connect_all(struct netlink *nl, struct view *v, struct network *ret, 
 	for (uint32_t i = 0; i < v->links_n && !rc; i++) {
 		if (!v->links[i].taken)
 			continue;
-		rc = connect_nic(nl, &v->links[i], ret->n, &ret->tap_fds[ret->n], err);
-		if (rc < 0) {
-			error_wrap(err, "interface '%s'", v->links[i].nic.name);
-			break;
+		ret->tap_fds[ret->n] = -1;
+		ret->leases[ret->n] = v->links[i].lease;
+		if (!v->links[i].lease) {
+			rc = connect_nic(nl, &v->links[i], ret->n, &ret->tap_fds[ret->n], err);
+			if (rc < 0) {
+				error_wrap(err, "interface '%s'", v->links[i].nic.name);
+				break;
+			}
+			v->links[i].connected = true;
 		}
 		ret->nics[ret->n++] = v->links[i].nic;
-		v->links[i].connected = true;
 	}
 	if (!rc)
 		return 0;
@@ -663,7 +686,7 @@ static bool same_namespace(const struct stat *st, const char *other)
  * that somebody put there would already do something.  Links in /proc (/proc/PID/ns/net) are the
  * one kind of symbolic link that is followed.
  */
-static int namespace_open(const char *path, struct error *err)
+int network_namespace_open(const char *path, struct error *err)
 {
 	_cleanup_close_ int link = -1, target = -1;
 	char self[64];
@@ -694,8 +717,8 @@ static int namespace_open(const char *path, struct error *err)
 	return fd;
 }
 
-/* Goes home.  Code that goes on in the wrong network namespace must not exist. */
-static void namespace_leave(int *home)
+/* Code that goes on in the wrong network namespace must not exist. */
+void network_namespace_leave(int *home)
 {
 	if (*home < 0)
 		return;
@@ -704,8 +727,7 @@ static void namespace_leave(int *home)
 	close(*home);
 }
 
-/* Enters a namespace; *ret_home is for namespace_leave(). */
-static int namespace_enter(int ns, int *ret_home, struct error *err)
+int network_namespace_enter(int ns, int *ret_home, struct error *err)
 {
 	_cleanup_close_ int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 
@@ -721,15 +743,15 @@ int network_take(const char *netns_path, struct msg_chunk **arena, struct networ
 		 struct error *err)
 {
 	_cleanup_close_ int ns = -1;
-	_cleanup_(namespace_leave) int home = -1;
+	_cleanup_(network_namespace_leave) int home = -1;
 	struct error why = {0};
 	int rc;
 
 	*ret = (struct network){0};
-	ns = namespace_open(netns_path, err);
+	ns = network_namespace_open(netns_path, err);
 	if (ns < 0)
 		return ns;
-	rc = namespace_enter(ns, &home, &why);
+	rc = network_namespace_enter(ns, &home, &why);
 	if (!rc)
 		rc = take_here(arena, ret, &why);
 	if (rc < 0) {
@@ -753,12 +775,12 @@ static bool is_gone(const struct error *why)
 int network_release(const char *netns_path, struct error *err)
 {
 	_cleanup_close_ int ns = -1;
-	_cleanup_(namespace_leave) int home = -1;
+	_cleanup_(network_namespace_leave) int home = -1;
 	struct msg_chunk *arena = NULL;
 	struct error why = {0};
 	int rc;
 
-	ns = namespace_open(netns_path, &why);
+	ns = network_namespace_open(netns_path, &why);
 	if (ns < 0) {
 		if (is_gone(&why))
 			return 0;
@@ -766,7 +788,7 @@ int network_release(const char *netns_path, struct error *err)
 			*err = why;
 		return ns;
 	}
-	rc = namespace_enter(ns, &home, &why);
+	rc = network_namespace_enter(ns, &home, &why);
 	if (!rc)
 		rc = release_here(&arena, &why);
 	arena_done(&arena);

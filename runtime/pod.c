@@ -11,13 +11,15 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/timeline.h"
 #include "lib/wire.h"
 #include "runtime/client.h"
 #include "runtime/sandbox.h"
 #include "runtime/share.h"
 
-/* How long the guest may take to end and forget a container whose proxy is gone. */
-#define LEAVE_TRIES 500
+/* How long the guest may take to end and forget a container whose proxy is gone, however it
+ * answers. */
+#define LEAVE_TIMEOUT_MS 10000
 #define LEAVE_PAUSE_US 10000
 #define SHARE_NUMBER_MAX 1000000u
 
@@ -86,7 +88,7 @@ static int attach_all(const struct container *sandbox, const struct state *own,
 		      const struct config *c, int image_fd, struct error *err)
 {
 	const struct share_source image = {.fd = image_fd, .readonly = true};
-	pid_t server = share_server(sandbox->state.monitor.pid, err);
+	pid_t server = share_server(&sandbox->state.monitor, err);
 
 	if (server < 0)
 		return server;
@@ -154,16 +156,18 @@ int pod_join(const char *root, int dir_fd, struct state *own, struct config *c, 
 static void wait_forgotten(int dir_fd, const struct state *own)
 {
 	struct wire_target target = {.container = own->id};
+	uint64_t now = monotonic_ns(), until = now + LEAVE_TIMEOUT_MS * 1000000ull;
 	struct error ignored;
 
-	for (int i = 0; i < LEAVE_TRIES; i++) {
+	for (; now < until; now = monotonic_ns()) {
 		_cleanup_free_ char *text = NULL;
 		struct msg m;
 		int rc;
 
 		msg_init_encode(&m);
 		wire_target_codec(&m, &target);
-		rc = client_call(dir_fd, WIRE_PS, &m, &text, &ignored);
+		rc = client_call_within(dir_fd, WIRE_PS, &m, (int)((until - now) / 1000000) + 1,
+					&text, &ignored);
 		msg_done(&m);
 		if (rc < 0 && rc != -ESRCH)
 			return;
@@ -181,7 +185,7 @@ int pod_leave(const char *root, int dir_fd, const struct state *own, struct erro
 		return err->code == ENOENT ? 0 : -err->code;
 	if (state_process_alive(&sandbox.state.monitor)) {
 		wait_forgotten(dir_fd, own);
-		server = share_server(sandbox.state.monitor.pid, err);
+		server = share_server(&sandbox.state.monitor, err);
 		if (server > 0)
 			rc = share_detach(server, own->shares_first, own->shares_n, err);
 		/* It may have ended meanwhile, with its shares. */

@@ -396,10 +396,10 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.vcpus = c->settings.vcpus,
 		.memory = c->settings.memory,
 		.hugepages = c->settings.hugepages != 0,
+		.memory_fd = -1,
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,
-		.nics_n = c->network.n,
 		.shares_n = c->config.shares_n,
 		.serve_shares = c->config.shares_n > 0 || c->config.pod == POD_SANDBOX,
 		.jail_dir = c->jail_dir,
@@ -411,14 +411,14 @@ static int creation_monitor(struct creation *c, struct error *err)
 				.hostname = c->config.container.hostname,
 				.nics = c->network.nics,
 				.nics_n = c->network.n,
+				.network_wait_ms = strcmp(c->settings.network, "wait") == 0
+							   ? c->settings.network_timeout * 1000
+							   : 0,
 			},
 	};
 
-	if (c->state.sandbox) {
-		spawn_go(&c->proxy);
-		timeline_mark("spawned");
-		return 0;
-	}
+	if (c->state.sandbox)
+		return 0; /* its sandbox's will do */
 	m.shares = arena_alloc(&c->config.arena, (c->config.shares_n + 1) * sizeof(*m.shares));
 	if (!m.shares || getrandom(m.sandbox.entropy, sizeof(m.sandbox.entropy), 0) < 0)
 		return error_errno(err, "prepare the machine");
@@ -430,15 +430,26 @@ static int creation_monitor(struct creation *c, struct error *err)
 			.recursive = c->config.shares[i].recursive,
 		};
 	for (uint32_t i = 0; i < c->network.n; i++) {
-		nics[i] = (struct machine_nic){.tap_fd = c->network.tap_fds[i],
-					       .mtu = c->network.nics[i].mtu};
-		memcpy(nics[i].mac, c->network.nics[i].mac, sizeof(nics[i].mac));
+		struct machine_nic *nic = &nics[m.nics_n];
+
+		if (c->network.leases[i])
+			continue; /* a function, with a driver of its own */
+		*nic = (struct machine_nic){.tap_fd = c->network.tap_fds[i],
+					    .mtu = c->network.nics[i].mtu};
+		memcpy(nic->mac, c->network.nics[i].mac, sizeof(nic->mac));
+		m.nics_n++;
 	}
 	if (spawn_monitor(c->settings.monitor, &m, p->oom_score_adj_set ? p->oom_score_adj : 0,
 			  &c->monitor, err) < 0)
 		return -err->code;
 	if (admit(c, &c->state.monitor, &c->monitor, err) < 0)
 		return -err->code;
+	return 0;
+}
+
+static int creation_go(struct creation *c, struct error *err)
+{
+	(void)err;
 	/* Theirs now; an open copy here would keep their ends alive. */
 	cleanup_close(&c->listen_fd);
 	c->listen_fd = -1;
@@ -539,8 +550,9 @@ static void interrupts_unblock(const struct creation *c, const sigset_t *old, bo
 static int creation_run(struct creation *c, struct error *err)
 {
 	static int (*const steps[])(struct creation *, struct error *) = {
-		creation_begin, creation_files, creation_cgroup,  creation_terminal, creation_join,
-		creation_proxy, creation_hooks, creation_network, creation_monitor,  creation_wait,
+		creation_begin,	  creation_files, creation_cgroup, creation_terminal,
+		creation_join,	  creation_proxy, creation_hooks,  creation_network,
+		creation_monitor, creation_go,	  creation_wait,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {

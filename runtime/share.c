@@ -6,7 +6,6 @@
 #include <linux/mount.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -17,7 +16,7 @@
 #include "lib/cleanup.h"
 
 #define SHARES "/shares"
-#define CHILDREN_SIZE 4096
+#define CHILDREN_MAX 16u
 
 /* It alone among the monitor's children has the directory (QEMU), or lives in it (virtiofsd). */
 static bool serves(pid_t pid)
@@ -35,19 +34,14 @@ static bool serves(pid_t pid)
 	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-pid_t share_server(pid_t monitor, struct error *err)
+pid_t share_server(const struct state_process *monitor, struct error *err)
 {
-	char path[64], text[CHILDREN_SIZE] = "", *p = text;
-	_cleanup_close_ int fd = -1;
-	long pid;
+	pid_t children[CHILDREN_MAX];
+	unsigned int n = state_process_children(monitor, children, CHILDREN_MAX);
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", monitor, monitor);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
-		return error_errno(err, "look for the sandbox's file server");
-	while ((pid = strtol(p, &p, 10)) > 0)
-		if (serves((pid_t)pid))
-			return (pid_t)pid;
+	for (unsigned int i = 0; i < n; i++)
+		if (serves(children[i]))
+			return children[i];
 	return error_set(err, ESRCH, "the sandbox has no file server");
 }
 

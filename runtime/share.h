@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "lib/error.h"
+#include "runtime/state.h"
 
 struct share_source {
 	int fd;		  /* a file, when path is NULL */
@@ -24,7 +25,7 @@ struct share_source {
 };
 
 /* The file server among the children of that monitor; -ESRCH with a sentence when there is none. */
-pid_t share_server(pid_t monitor, struct error *err);
+pid_t share_server(const struct state_process *monitor, struct error *err);
 
 /* Entry `number`, which is not there yet, becomes a view of the source. */
 int share_attach(pid_t server, uint32_t number, const struct share_source *s, struct error *err);

@@ -228,6 +228,7 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 	int null = open("/dev/null", O_RDWR), fd;
 	struct machine_disk disks[16];
 	struct machine_nic nics[32];
+	struct machine_function functions[32];
 	sigset_t none;
 	FILE *f;
 
@@ -236,7 +237,7 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
 	if (chdir("/") < 0 || null < 0 || m.disks_n > ARRAY_SIZE(disks) ||
-	    m.nics_n > ARRAY_SIZE(nics))
+	    m.nics_n > ARRAY_SIZE(nics) || m.functions_n > ARRAY_SIZE(functions))
 		_exit(255);
 	for (uint32_t i = 0; i < m.disks_n; i++) {
 		disks[i] = m.disks[i];
@@ -246,8 +247,14 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 		nics[i] = m.nics[i];
 		nics[i].tap_fd = pass(nics[i].tap_fd);
 	}
+	for (uint32_t i = 0; i < m.functions_n; i++) {
+		functions[i] = m.functions[i];
+		functions[i].device_fd = pass(functions[i].device_fd);
+	}
 	m.disks = disks;
 	m.nics = nics;
+	m.functions = functions;
+	m.memory_fd = pass(m.memory_fd);
 	m.listen_fd = pass(m.listen_fd);
 	m.log_fd = pass(m.log_fd);
 	m.timeline_fd = pass(timeline_fd);

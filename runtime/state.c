@@ -215,6 +215,23 @@ int state_process_signal(const struct state_process *p, int signal)
 	return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) < 0 ? -errno : 0;
 }
 
+unsigned int state_process_children(const struct state_process *p, pid_t *ret, unsigned int max)
+{
+	char path[64], text[4096], *at = text;
+	_cleanup_close_ int fd = -1;
+	unsigned int n = 0;
+	ssize_t size;
+	long pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", p->pid, p->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	size = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	text[size > 0 ? size : 0] = 0;
+	while (n < max && (pid = strtol(at, &at, 10)) > 0)
+		ret[n++] = (pid_t)pid;
+	return n;
+}
+
 int state_process_wait_gone(const struct state_process *p, int timeout_ms)
 {
 	_cleanup_close_ int fd = open_pidfd(p);

@@ -93,6 +93,8 @@ struct state_process state_process_of(pid_t pid);
 bool state_process_alive(const struct state_process *p);
 /* Sends a signal to exactly this process (pidfd).  0, or -ESRCH when it is gone. */
 int state_process_signal(const struct state_process *p, int signal);
+/* Children of its first thread, at most max of them; how many there are. */
+unsigned int state_process_children(const struct state_process *p, pid_t *ret, unsigned int max);
 /* Waits until it is gone; 0 or -ETIMEDOUT. */
 int state_process_wait_gone(const struct state_process *p, int timeout_ms);
 

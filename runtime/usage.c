@@ -57,17 +57,15 @@ static bool look(pid_t pid, struct usage *ret)
 static unsigned int look_at_monitor(const struct state_process *monitor,
 				    struct usage ret[static USAGE_MAX], unsigned int n)
 {
-	char text[TEXT_SIZE], file[64], *p = text;
-	long pid;
+	pid_t children[USAGE_MAX];
+	unsigned int children_n;
 
 	if (!state_process_alive(monitor) || n >= USAGE_MAX || !look(monitor->pid, &ret[n]))
 		return n;
 	n++;
-	snprintf(file, sizeof(file), "task/%d/children", monitor->pid);
-	if (!read_proc(monitor->pid, file, text))
-		return n;
-	while (n < USAGE_MAX && (pid = strtol(p, &p, 10)) > 0)
-		n += look((pid_t)pid, &ret[n]);
+	children_n = state_process_children(monitor, children, USAGE_MAX - n);
+	for (unsigned int i = 0; i < children_n; i++)
+		n += look(children[i], &ret[n]);
 	return n;
 }
 

@@ -112,17 +112,10 @@ static int child_prepare(struct child *c, struct error *err)
 		.proc = true, /* it opens files again through /proc/self/fd */
 		.caps = c->program->caps,
 	};
-	struct pollfd reader = {.fd = c->error_fd};
 
 	if (child_descriptors(c, err) < 0 || jail_enter(&jail, err) < 0)
 		return -err->code;
-	/* After the change of user, which clears it. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		return error_errno(err, "set the parent death signal");
-	/* The monitor may have died before that: then nobody holds the other end of this pipe. */
-	if (poll(&reader, 1, 0) == 1 && reader.revents & POLLERR)
-		_exit(127);
-	return 0;
+	return jail_die_with_parent(c->error_fd, err);
 }
 
 __attribute__((noreturn)) static void child_main(struct child *c)

@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 #include <linux/securebits.h>
 #include <sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -267,6 +268,17 @@ pid_t jail_clone(int *ret_pidfd)
 	};
 
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+int jail_die_with_parent(int pipe_fd, struct error *err)
+{
+	struct pollfd reader = {.fd = pipe_fd};
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return error_errno(err, "set the parent death signal");
+	if (poll(&reader, 1, 0) == 1 && reader.revents & POLLERR)
+		_exit(127);
+	return 0;
 }
 
 int jail_enter(const struct jail *j, struct error *err)

@@ -60,6 +60,12 @@ pid_t jail_clone(int *ret_pidfd);
 int jail_enter(const struct jail *j, struct error *err);
 
 /*
+ * Last of all, since a change of user undoes it: the process dies with its parent.  pipe_fd: the
+ * end to write of a pipe that only the parent reads, which tells if it has died before.
+ */
+int jail_die_with_parent(int pipe_fd, struct error *err);
+
+/*
  * Only the last part of it: becomes `uid` (and the group of that number) with no capability but
  * those of `caps`, and no_new_privs.
  */

@@ -11,6 +11,15 @@ void machine_codec(struct msg *m, struct machine *x)
 	msg_u32(m, &x->vcpus);
 	msg_u64(m, &x->memory);
 	msg_bool(m, &x->hugepages);
+	msg_i32(m, &x->memory_fd);
+	msg_list(m, &x->functions, &x->functions_n, sizeof(*x->functions));
+	for (uint32_t i = 0; i < x->functions_n; i++) {
+		msg_str(m, &x->functions[i].name);
+		msg_i32(m, &x->functions[i].device_fd);
+		msg_bytes(m, x->functions[i].mac, sizeof(x->functions[i].mac));
+		if (!x->functions[i].name)
+			m->broken = true;
+	}
 	msg_list(m, &x->disks, &x->disks_n, sizeof(*x->disks));
 	for (uint32_t i = 0; i < x->disks_n; i++) {
 		msg_str(m, &x->disks[i].serial);

@@ -25,6 +25,16 @@ struct machine_nic {
 	uint32_t mtu;
 };
 
+/* A PCI function of the host's that the guest drives itself (engine kvm). */
+struct machine_function {
+	char *name; /* its address on the host, for messages: "0000:3b:00.1" */
+	/* VFIO's descriptor of the device, in an IOMMU domain that maps the guest's memory_fd, and
+	 * nothing else, as vmm/mem/layout.h places it (IOVA = guest-physical).  The lender did that
+	 * and keeps a descriptor; the monitor maps nothing for DMA. */
+	int32_t device_fd;
+	uint8_t mac[6]; /* which of the sandbox's interfaces it is */
+};
+
 struct machine_share { /* shows up in the guest as entry "N" of the export SPEC_SHARES_TAG */
 	char *source;
 	bool readonly, is_dir, recursive;
@@ -38,6 +48,11 @@ struct machine {
 	uint32_t vcpus;
 	uint64_t memory; /* bytes */
 	bool hugepages;	 /* back it with 2 MiB pages of hugetlbfs (engine kvm) */
+	/* A memfd of `memory` bytes of zeros that is lent to be the guest's RAM (mem_init_lent();
+	 * engine kvm); -1: the monitor makes its own. */
+	int32_t memory_fd;
+	struct machine_function *functions; /* with these, memory_fd is not -1 */
+	uint32_t functions_n;
 	struct machine_disk *disks;
 	uint32_t disks_n;
 	struct machine_nic *nics;

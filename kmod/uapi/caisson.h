@@ -5,23 +5,25 @@
  *
  * Not stable yet: both sides compare CAISSON_API, and only the same number goes together.
  *
- *  A sandbox is an open of /dev/caisson: memory, page tables, vCPUs.  It belongs to the process that
- *  opened it, and ends with the last descriptor of it and of its vCPUs.
+ *  A sandbox is an open of /dev/caisson: memory, page tables, vCPUs.  It belongs to the process
+ * that opened it, and ends with the last descriptor of it and of its vCPUs.
  *
  * ## Memory
  *
- *  Guest-physical addresses are host-physical addresses.  Memory comes in blocks of 2 MiB, each of one
- *  class for life:
- *   - DATA: the monitor's memory (huge pages), lent with CAISSON_ADD_MEMORY.  Guest and monitor write it.
+ *  Guest-physical addresses are host-physical addresses.  Memory comes in blocks of 2 MiB, each of
+ * one class for life:
+ *   - DATA: the monitor's memory (huge pages), lent with CAISSON_ADD_MEMORY.  Guest and monitor
+ * write it.
  *   - TABLE: the module's own memory (CAISSON_ADD_TABLES).  Page tables are here and nowhere else.
  *     Neither guest nor monitor can write it; the guest may map it read-only.
  *
  * ## Page-table rules
  *
- *  A frame is 4 KiB of a TABLE block.  It is free, or a page table of level 1 to 4.  It is made a table
- *  (empty) with TABLE_NEW, and free again with TABLE_FREE, which needs that it has no present entry,
- *  that no entry points to it, and that no vCPU has it as its root.  A frame that was in use becomes a
- *  table again only after every vCPU has forgotten its translations (the module sees to it).
+ *  A frame is 4 KiB of a TABLE block.  It is free, or a page table of level 1 to 4.  It is made a
+ * table (empty) with TABLE_NEW, and free again with TABLE_FREE, which needs that it has no present
+ * entry, that no entry points to it, and that no vCPU has it as its root.  A frame that was in use
+ * becomes a table again only after every vCPU has forgotten its translations (the module sees to
+ * it).
  *
  *  An entry is changed with ENTRY_SET, which stores the given value or nothing.  Rules, in order:
  *   1. The entry is 8-byte aligned, in a frame that is a table.
@@ -29,46 +31,47 @@
  *   3. A value without the present bit is 0, or has bit 51 set (an address beyond all memory:
  *      nothing for a processor to guess at).
  *   4. Present: the global bit and the key bits (62:59) are clear; address bits are of memory.
- *   5. Levels 4, 3 and, without the size bit, 2 point to a table of exactly the level below; PWT and
- *      PCD are clear.  The size bit is refused at levels 4 and 3.
+ *   5. Levels 4, 3 and, without the size bit, 2 point to a table of exactly the level below; PWT
+ * and PCD are clear.  The size bit is refused at levels 4 and 3.
  *   6. In entries 256 to 511 of level 4 the user bit is clear.
  *   7. A leaf (level 1; level 2 with the size bit) maps
  *      - a DATA block of this sandbox, with any of W, U, NX; cache bits clear;
  *      - a TABLE block of this sandbox, with W and U clear and NX set; cache bits clear;
- *      - at level 1, a page of an MMIO window of this sandbox, with NX set and the window's cache bits.
- *      A leaf of level 2 is aligned to 2 MiB.
- *  Accessed and dirty bits, bits 9 to 11 and 52 to 58 are the guest's.
+ *      - at level 1, a page of an MMIO window of this sandbox, with NX set and the window's cache
+ * bits. A leaf of level 2 is aligned to 2 MiB. Accessed and dirty bits, bits 9 to 11 and 52 to 58
+ * are the guest's.
  *
  * ## Processor state
  *
- *  Ring 1 runs with CAISSON_CS and CAISSON_SS, ring 3 with CAISSON_USER_CS and CAISSON_USER_SS; there
- *  is no 32-bit code.  Interrupts are always enabled (real IF is 1), IOPL is 0; SMAP is off, FSGSBASE
- *  and UMIP are on.  DS, ES, FS and GS hold null selectors after every interruption, whatever was in
- *  them; the bases of FS and GS are kept.  The registers of FPU, SSE and AVX are the guest's own.
+ *  Ring 1 runs with CAISSON_CS and CAISSON_SS, ring 3 with CAISSON_USER_CS and CAISSON_USER_SS;
+ * there is no 32-bit code.  Interrupts are always enabled (real IF is 1), IOPL is 0; SMAP is off,
+ * FSGSBASE and UMIP are on.  DS, ES, FS and GS hold null selectors after every interruption,
+ * whatever was in them; the bases of FS and GS are kept.  The registers of FPU, SSE and AVX are the
+ * guest's own.
  *
- *  Top-level entry 508 (from CAISSON_SLOT, 512 GiB) is the monitor's.  In it, each vCPU finds its own
- *  struct caisson_vcpu_page at CAISSON_VCPU_PAGE, by which it tells the monitor's entry code where to
- *  go.  The guest kernel lives in the upper half (a `syscall` from the lower half is a system call of
- *  ring 3; ring 3 cannot execute in the upper half by rule 6).
+ *  Top-level entry 508 (from CAISSON_SLOT, 512 GiB) is the monitor's.  In it, each vCPU finds its
+ * own struct caisson_vcpu_page at CAISSON_VCPU_PAGE, by which it tells the monitor's entry code
+ * where to go.  The guest kernel lives in the upper half (a `syscall` from the lower half is a
+ * system call of ring 3; ring 3 cannot execute in the upper half by rule 6).
  *
- *  System call of ring 3: ring 1 at syscall_entry, stack kernel_stack, RCX and R11 as the CPU leaves
- *  them, the caller's RSP in user_stack; `masked` is set.
+ *  System call of ring 3: ring 1 at syscall_entry, stack kernel_stack, RCX and R11 as the CPU
+ * leaves them, the caller's RSP in user_stack; `masked` is set.
  *
- *  Exception, event: ring 1 at exception_entry.  On the stack (kernel_stack if ring 3 was interrupted,
- *  else the present one), aligned to 16 before: struct caisson_frame.  `masked` is set; the frame's
- *  `masked` is what it was.  CR2 is in the vCPU page.  All registers are the interrupted ones.
- *  A stack that cannot be written ends the sandbox.
+ *  Exception, event: ring 1 at exception_entry.  On the stack (kernel_stack if ring 3 was
+ * interrupted, else the present one), aligned to 16 before: struct caisson_frame.  `masked` is set;
+ * the frame's `masked` is what it was.  CR2 is in the vCPU page.  All registers are the interrupted
+ * ones. A stack that cannot be written ends the sandbox.
  *
  *  Return: the guest's own `iretq`.
  *
- *  Events come as an exception of number CAISSON_VECTOR_EVENT when `events` is not 0 and `masked` is.
- *  `events` is a set of bits; the guest takes them out (locked), the monitor puts them in.  Having
- *  cleared `masked`, the guest looks at `events` and takes what is there, or calls EVENTS.
+ *  Events come as an exception of number CAISSON_VECTOR_EVENT when `events` is not 0 and `masked`
+ * is. `events` is a set of bits; the guest takes them out (locked), the monitor puts them in.
+ * Having cleared `masked`, the guest looks at `events` and takes what is there, or calls EVENTS.
  *
  * ## Hypercalls
  *
- *  `syscall` in ring 1: number in RAX; arguments in RDI, RSI, RDX, R8; result in RAX (0, or a negative
- *  errno), a second one in RDX where it says so.  RCX and R11 are clobbered.
+ *  `syscall` in ring 1: number in RAX; arguments in RDI, RSI, RDX, R8; result in RAX (0, or a
+ * negative errno), a second one in RDX where it says so.  RCX and R11 are clobbered.
  */
 #ifndef CAISSON_UAPI_H
 #define CAISSON_UAPI_H
@@ -94,16 +97,16 @@
 /* Bits of `events`. */
 #define CAISSON_EVENT_TIMER 0
 
-#define CAISSON_CALL_VERSION 0	   /* RDX: CAISSON_API */
-#define CAISSON_CALL_MONITOR 1	   /* RDI..R8: for the machine monitor; RAX is its answer */
-#define CAISSON_CALL_HALT 2	   /* sleeps until there are events */
-#define CAISSON_CALL_EVENTS 3	   /* delivers events, if there are and they are not masked */
-#define CAISSON_CALL_TIMER 4	   /* RDI: nanoseconds from now to EVENT_TIMER; 0: none */
-#define CAISSON_CALL_ROOT 5	   /* RDI: address of the level-4 table to run on */
-#define CAISSON_CALL_TABLE_NEW 6   /* RDI: address of a free frame, RSI: its level */
-#define CAISSON_CALL_TABLE_FREE 7  /* RDI: address of a table */
-#define CAISSON_CALL_ENTRY_SET 8   /* RDI: address of an entry, RSI: value; RDX: the old value */
-#define CAISSON_CALL_FLUSH 9	   /* forgets this vCPU's translations */
+#define CAISSON_CALL_VERSION 0	  /* RDX: CAISSON_API */
+#define CAISSON_CALL_MONITOR 1	  /* RDI..R8: for the machine monitor; RAX is its answer */
+#define CAISSON_CALL_HALT 2	  /* sleeps until there are events */
+#define CAISSON_CALL_EVENTS 3	  /* delivers events, if there are and they are not masked */
+#define CAISSON_CALL_TIMER 4	  /* RDI: nanoseconds from now to EVENT_TIMER; 0: none */
+#define CAISSON_CALL_ROOT 5	  /* RDI: address of the level-4 table to run on */
+#define CAISSON_CALL_TABLE_NEW 6  /* RDI: address of a free frame, RSI: its level */
+#define CAISSON_CALL_TABLE_FREE 7 /* RDI: address of a table */
+#define CAISSON_CALL_ENTRY_SET 8  /* RDI: address of an entry, RSI: value; RDX: the old value */
+#define CAISSON_CALL_FLUSH 9	  /* forgets this vCPU's translations */
 
 #ifndef __ASSEMBLER__
 

@@ -5,7 +5,7 @@ Nothing here is shared with the C code, so that a mistake in one of the two show
 """
 import struct
 
-VERSION = 2
+VERSION = 3
 SHARES_NONE, SHARES_9P, SHARES_VIRTIOFS = range(3)
 WINDOW = 131072
 DATA_MAX = 32768
@@ -176,11 +176,11 @@ def neighbour(family, addr, mac):
     return u8(family) + addr.ljust(16, b"\0") + mac
 
 
-def nic(name, mac, mtu=0, addresses=(), routes=(), neighbours=()):
-    return (string(name) + mac + u32(mtu) + listing(addresses, lambda x: x) +
+def nic(name, mac, mtu=0, addresses=(), routes=(), neighbours=(), late=False):
+    return (string(name) + mac + u32(mtu) + boolean(late) + listing(addresses, lambda x: x) +
             listing(routes, lambda x: x) + listing(neighbours, lambda x: x))
 
 
-def sandbox(hostname="sandbox", realtime_ns=0, entropy=bytes(32), shares=0, nics=()):
+def sandbox(hostname="sandbox", realtime_ns=0, entropy=bytes(32), shares=0, nics=(), network_wait_ms=0):
     return (string(hostname) + i64(realtime_ns) + entropy + u8(shares) +
-            listing(nics, lambda x: x))
+            listing(nics, lambda x: x) + u32(network_wait_ms))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * runner [-t SECONDS] GUEST: runs a micro guest in ring 1 by /dev/caisson and says how it ended.  Exit
- * status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own word), 3 it could not be run,
- * 4 the monitor killed it (and says why), 5 it did not end in time.
+ * runner [-t SECONDS] GUEST: runs a micro guest in ring 1 by /dev/caisson and says how it ended.
+ * Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own word), 3 it could not
+ * be run, 4 the monitor killed it (and says why), 5 it did not end in time.
  */
 #include <elf.h>
 #include <errno.h>

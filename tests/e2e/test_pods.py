@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods: several containers in one guest, as containerd, CRI-O and podman ask for them."""
+import contextlib
 import os
 import pathlib
+import socket
+import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -263,3 +267,35 @@ def test_stopped_sandbox(pod):
     late.bundle.write()
     r = late.caisson("create", "--bundle", late.bundle.path, late.id)
     assert_sentence(r, pod.sandbox.id, "stopped")
+
+
+def test_guest_that_never_forgets(pod):
+    """A guest may answer for a member for ever, and slowly: delete waits for it, but not that
+    long."""
+    a = pod()
+    a.up()
+    a.kill("KILL")
+    a.wait()
+    path = a.caisson.root / a.id / "agent.sock"
+    path.unlink()
+    liar = socket.socket(socket.AF_UNIX)
+    liar.bind(str(path))
+    liar.listen()
+    result = struct.pack("<iI", 0, 0xffffffff)  # code, no text (lib/wire.h)
+
+    def lie():
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                peer, _ = liar.accept()
+                with peer:
+                    peer.recv(4096)
+                    time.sleep(2)
+                    peer.sendall(struct.pack("<IBBHI", len(result), 65, 0, 0, 0) + result)
+
+    threading.Thread(target=lie, daemon=True).start()
+    try:
+        assert a.caisson("delete", a.id, timeout=30).returncode == 0
+    finally:
+        liar.shutdown(socket.SHUT_RDWR)
+        liar.close()
+    assert a.status() is None and pod.sandbox.sh("echo here") == "here\n"

@@ -204,7 +204,7 @@ static inline void sample_sandbox(struct spec_sandbox *s)
 	};
 	static struct spec_neighbour neighbours[] = {{2, {10, 0, 0, 1}, {2, 0, 0, 0, 0, 1}}};
 	static struct spec_nic nics[] = {
-		{"eth0", {2, 0, 0, 0, 0, 2}, 1500, addresses, 2, routes, 1, neighbours, 1},
+		{"eth0", {2, 0, 0, 0, 0, 2}, 1500, true, addresses, 2, routes, 1, neighbours, 1},
 		{.name = "eth1", .mtu = 9000},
 	};
 
@@ -213,7 +213,8 @@ static inline void sample_sandbox(struct spec_sandbox *s)
 				   .entropy = {1, 2, 3},
 				   .shares = SPEC_SHARES_VIRTIOFS,
 				   .nics = nics,
-				   .nics_n = 2};
+				   .nics_n = 2,
+				   .network_wait_ms = 10000};
 }
 
 /* An example with every kind of member in use. */

@@ -2,13 +2,13 @@
 /*
  * model SEED STEPS: the page-table rules (kmod/rules.c) against a model of their own text.
  *
- * A driver makes random operations, good and bad ones, on a small machine: two TABLE blocks, a few DATA
- * blocks, windows, three vCPUs.  The model keeps what was accepted, in plain arrays, and says of each
- * operation whether it must be accepted, from the text in kmod/uapi/caisson.h; it shares no code with
- * the rules.  And the CPUs of the machine are there: a page walker that reads the tables as a CPU does,
- * knows nothing of levels or classes, and keeps what it has found in paging-structure caches until its
- * vCPU next enters the guest.  Whatever it reaches must be allowed: invariants 1 and 2; the tables it
- * starts from are the monitor's: invariant 3.
+ * A driver makes random operations, good and bad ones, on a small machine: two TABLE blocks, a few
+ * DATA blocks, windows, three vCPUs.  The model keeps what was accepted, in plain arrays, and says
+ * of each operation whether it must be accepted, from the text in kmod/uapi/caisson.h; it shares no
+ * code with the rules.  And the CPUs of the machine are there: a page walker that reads the tables
+ * as a CPU does, knows nothing of levels or classes, and keeps what it has found in
+ * paging-structure caches until its vCPU next enters the guest.  Whatever it reaches must be
+ * allowed: invariants 1 and 2; the tables it starts from are the monitor's: invariant 3.
  *
  * Ends with a sentence and status 1 at the first difference.
  */
@@ -35,9 +35,15 @@ static const struct {
 } windows[] = {{0x300 * BLOCK + 0x3000, 0x300 * BLOCK + 0x7000, CAISSON_PTE_PCD},
 	       {0x310 * BLOCK, 0x310 * BLOCK + 0x1000, CAISSON_PTE_PAT}};
 /* Neighbours, the host's, another sandbox's, the vCPUs' own roots. */
-static const __u64 foreign[] = {0,		  0x0ff * BLOCK,	  0x104 * BLOCK,
-				   0x201 * BLOCK, 0x1ff * BLOCK + 0x1ff000, 0x400 * BLOCK,
-				   0x300 * BLOCK, 0x300 * BLOCK + 0x7000, 1ull << 51};
+static const __u64 foreign[] = {0,
+				0x0ff * BLOCK,
+				0x104 * BLOCK,
+				0x201 * BLOCK,
+				0x1ff * BLOCK + 0x1ff000,
+				0x400 * BLOCK,
+				0x300 * BLOCK,
+				0x300 * BLOCK + 0x7000,
+				1ull << 51};
 
 /* The frames that the driver plays with, and the entries in each. */
 static const unsigned int played[] = {0, 1, 2, 3, 4, 5, 6, 510, 511, 512, 513, 1023};
@@ -69,7 +75,7 @@ static struct {
 } model[FRAMES];
 
 static int model_root[VCPUS]; /* frame, or -1 */
-static __u64 entered[VCPUS]; /* step; 0: not in the guest */
+static __u64 entered[VCPUS];  /* step; 0: not in the guest */
 
 static __u64 seed, step, state, accepted, stales;
 
@@ -205,7 +211,7 @@ static bool is_empty(unsigned int f)
 /* "For addresses that start like this, go on at this table": as a CPU keeps it. */
 struct cached {
 	unsigned int level; /* of the table; 0: none */
-	__u64 prefix;    /* address >> (12 + 9 * level) */
+	__u64 prefix;	    /* address >> (12 + 9 * level) */
 	__u64 table;
 	bool write, user;
 };
@@ -272,7 +278,8 @@ static void walk(unsigned int v, __u64 address)
 			return;
 		}
 		cached[v][below(CACHE)] = (struct cached){.level = level - 1,
-							  .prefix = address >> (12 + 9 * (level - 1)),
+							  .prefix = address >>
+								    (12 + 9 * (level - 1)),
 							  .table = *entry & 0xffffffffff000,
 							  .write = write,
 							  .user = user};
@@ -340,7 +347,8 @@ static __u64 random_value(void)
 			~(below(8) ? CAISSON_PTE_W | CAISSON_PTE_U : 0)) |
 		       CAISSON_PTE_NX | CAISSON_PTE_PS;
 	case 8:
-		return windows[window].start | random_flags() | CAISSON_PTE_NX | windows[window].cache;
+		return windows[window].start | random_flags() | CAISSON_PTE_NX |
+		       windows[window].cache;
 	case 9:
 		return foreign[below(ARRAY(foreign))] | random_flags() |
 		       (below(2) ? CAISSON_PTE_PS : 0) | (below(2) ? CAISSON_PTE_NX : 0);
@@ -471,7 +479,8 @@ static void do_set(void)
 	entry_set(at, f, i, value);
 }
 
-/* Takes a table out of use, and makes it another: what a guest does when it frees memory in a hurry. */
+/* Takes a table out of use, and makes it another: what a guest does when it frees memory in a
+ * hurry. */
 static void do_recycle(void)
 {
 	const unsigned int f = (unsigned int)below(FRAMES);
@@ -521,9 +530,8 @@ static void check_frame(unsigned int f)
 	for (unsigned int i = 0; model[f].level && i < INDICES; i++)
 		if ((entries_of(f)[indices[i]] ^ model[f].value[i]) &
 		    ~(CAISSON_PTE_A | CAISSON_PTE_D))
-			wrong("entry %u of %#llx is %#llx and not %#llx",
-			      indices[i], address_of(f), entries_of(f)[indices[i]],
-			      model[f].value[i]);
+			wrong("entry %u of %#llx is %#llx and not %#llx", indices[i], address_of(f),
+			      entries_of(f)[indices[i]], model[f].value[i]);
 }
 
 static void check_root(unsigned int v)
@@ -535,8 +543,8 @@ static void check_root(unsigned int v)
 
 		if (indices[i] != 508 &&
 		    (roots[v][indices[i]] ^ wanted) & ~(CAISSON_PTE_A | CAISSON_PTE_D))
-			wrong("entry %u of the root of vCPU %u is %#llx and not %#llx",
-			      indices[i], v, roots[v][indices[i]], wanted);
+			wrong("entry %u of the root of vCPU %u is %#llx and not %#llx", indices[i],
+			      v, roots[v][indices[i]], wanted);
 	}
 }
 
@@ -557,8 +565,7 @@ static void check_rest(void)
 				__u64 at = table_blocks[b] * BLOCK + f * 4096;
 
 				if (memory[b][f][i] && !(frame_at(at) >= 0 && is_followed(i)))
-					wrong("entry %u of %#llx is %#llx", i, at,
-					      memory[b][f][i]);
+					wrong("entry %u of %#llx is %#llx", i, at, memory[b][f][i]);
 			}
 	for (unsigned int v = 0; v < VCPUS; v++)
 		for (unsigned int i = 0; i < 512; i++)
@@ -586,10 +593,10 @@ static void setup(void)
 				blocks[tables.blocks_n++].number = number;
 		for (unsigned int i = 0; i < ARRAY(table_blocks); i++)
 			if (table_blocks[i] == number)
-				blocks[tables.blocks_n++] = (struct caisson_block){
-					.number = number,
-					.frames = frames[i],
-					.entries = memory[i][0]};
+				blocks[tables.blocks_n++] =
+					(struct caisson_block){.number = number,
+							       .frames = frames[i],
+							       .entries = memory[i][0]};
 	}
 	tables.blocks = blocks;
 	for (unsigned int i = 0; i < ARRAY(windows); i++)
@@ -643,7 +650,7 @@ int main(int argc, char **argv)
 		if (step % 4096 == 0)
 			check_rest();
 	}
-	printf("seed %llu: %llu operations, %llu accepted, %llu too early\n", seed,
-	       steps, accepted, stales);
+	printf("seed %llu: %llu operations, %llu accepted, %llu too early\n", seed, steps, accepted,
+	       stales);
 	return 0;
 }

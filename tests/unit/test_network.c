@@ -336,6 +336,55 @@ static void test_takes_peers_and_metrics(void **state)
 	arena_done(&arena);
 }
 
+/* What caisson-cni leaves: an interface that stands for a function gets no tap, and is not changed;
+ * one whose alias only looks like it is what it is without one. */
+static void test_placeholders(void **state)
+{
+	static const char id[] = "0123456789abcdef0123456789abcdef";
+	_cleanup_ns_ struct ns ns = ns_new();
+	char before[32768], after[32768];
+	struct msg_chunk *arena = NULL;
+	struct network n;
+
+	(void)state;
+	assert_int_equal(
+		ns_sh(&ns,
+		      "set -e; for kind in dummy ifb; do ip link add dev eth0 mtu 1400 "
+		      "address 02:00:00:00:09:00 type $kind 2>/dev/null && break; done;"
+		      "ip link set eth0 up; ip link set eth0 alias \"" NETWORK_LEASE_ALIAS "%s\";"
+		      "ip address add 10.6.0.2/24 dev eth0; ip route add default via 10.6.0.1",
+		      id),
+		0);
+	state_of(&ns, before, sizeof(before));
+	assert_int_equal(take(&ns, &arena, &n), 0);
+	assert_int_equal(n.n, 1);
+	assert_string_equal(n.nics[0].name, "eth0");
+	assert_string_equal(n.leases[0], id);
+	assert_int_equal(n.tap_fds[0], -1);
+	assert_true(n.nics[0].late);
+	assert_int_equal(n.nics[0].mtu, 1400);
+	assert_memory_equal(n.nics[0].mac, "\x02\0\0\0\x09\0", 6);
+	assert_non_null(find_address(&n.nics[0], AF_INET, "10.6.0.2"));
+	assert_non_null(find_route(&n.nics[0], AF_INET, "0.0.0.0", 0));
+	state_of(&ns, after, sizeof(after));
+	assert_string_equal(before, after);
+	network_done(&n);
+	release(ns.path);
+	state_of(&ns, after, sizeof(after));
+	assert_string_equal(before, after);
+
+	assert_int_equal(ns_sh(&ns, "ip link set eth0 alias \"" NETWORK_LEASE_ALIAS "%s0\"", id),
+			 0);
+	if (take(&ns, &arena, &n) == 0) { /* an ifb with addresses is refused */
+		assert_int_equal(n.n, 1);
+		assert_null(n.leases[0]);
+		assert_false(n.nics[0].late);
+		network_done(&n);
+		release(ns.path);
+	}
+	arena_done(&arena);
+}
+
 static int packet_socket(const char *dev)
 {
 	struct sockaddr_ll to = {
@@ -715,6 +764,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_takes_what_was_set),
 		cmocka_unit_test(test_takes_peers_and_metrics),
+		cmocka_unit_test(test_placeholders),
 		cmocka_unit_test(test_frames_pass_both_ways),
 		cmocka_unit_test(test_tap_is_quiet),
 		cmocka_unit_test(test_release_restores),

@@ -251,7 +251,6 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 		.caps = c->m.serve_shares ? JAIL_FILE_CAPS : JAIL_NO_CAPS,
 	};
 	const struct rlimit no_core = {0, 0};
-	struct pollfd reader = {.fd = c->error_fd};
 	int null;
 
 	/* From here on only what is made inheritable on purpose is inherited. */
@@ -275,13 +274,7 @@ static int child_prepare(struct child *c, struct argv *a, struct error *err)
 	limit_files(&c->m);
 	if (jail_enter(&jail, err) < 0)
 		return -err->code;
-	/* After the change of user, which clears it. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		return error_errno(err, "set the parent death signal");
-	/* The monitor may have died before that: then nobody holds the other end of this pipe. */
-	if (poll(&reader, 1, 0) == 1 && reader.revents & POLLERR)
-		_exit(127);
-	return 0;
+	return jail_die_with_parent(c->error_fd, err);
 }
 
 __attribute__((noreturn)) static void child_main(struct child *c)
@@ -387,6 +380,10 @@ static int emu_start(const struct machine *m, struct guest **ret, struct error *
 	c.error_fd = error_wr;
 	if (m->disks_n > DISKS_MAX)
 		return error_set(err, E2BIG, "more than %u disks", DISKS_MAX);
+	if (m->functions_n || m->memory_fd >= 0)
+		return error_set(
+			err, ENOTSUP,
+			"engine emu: it takes no functions of the host's and no lent memory");
 	if (view_disks(m, views, err) < 0)
 		return -err->code;
 	c.m.disks = views;

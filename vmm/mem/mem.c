@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "lib/cleanup.h"
 
@@ -62,37 +65,86 @@ static int map_backing(struct mem *m, uint8_t **ret, struct error *err)
 	return 0;
 }
 
-static void add_region(struct mem *m, uint64_t base, uint64_t size, uint64_t offset, uint8_t *at)
+static int check_size(const struct mem *m, struct error *err)
 {
-	m->regions[m->regions_n++] = (struct mem_region){GPA(base), size, offset, at + offset};
-}
-
-static int init(struct mem *m, bool hugepages, struct error *err)
-{
-	uint64_t low = m->size < MEM_HOLE_START ? m->size : MEM_HOLE_START;
-	uint8_t *at = NULL;
-
 	if (!m->size || m->size % m->page_size || m->size > MEM_SIZE_MAX)
 		return error_set(err, EINVAL, "the size is no multiple of %llu bytes up to %llu",
 				 (unsigned long long)m->page_size,
 				 (unsigned long long)MEM_SIZE_MAX);
-	m->fd = backing_open(m->size, hugepages, err);
-	if (m->fd < 0 || map_backing(m, &at, err) < 0)
-		return -err->code;
-	add_region(m, 0, low, 0, at);
-	if (m->size > low)
-		add_region(m, MEM_HOLE_END, m->size - low, low, at);
 	return 0;
+}
+
+/* The lender may be at fault, and must not be able to end us by SIGBUS. */
+static int check_lent(struct mem *m, int fd, bool hugepages, struct error *err)
+{
+	const int need = F_SEAL_SHRINK | F_SEAL_GROW, seals = fcntl(fd, F_GET_SEALS);
+	struct statfs fs;
+	struct stat st;
+
+	if (seals < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return error_errno(err, "descriptor %d, which is to be a memfd", fd);
+	if ((seals & need) != need || seals & F_SEAL_WRITE)
+		return error_set(err, EINVAL, "the lent memfd has the wrong seals (0x%x)", seals);
+	if ((uint64_t)st.st_size != m->size)
+		return error_set(err, EINVAL, "the lent memfd has %llu bytes",
+				 (unsigned long long)st.st_size);
+	m->page_size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 4096;
+	if (hugepages && m->page_size != HUGE)
+		return error_set(err, EINVAL, "the lent memfd has pages of %llu bytes, not 2 MiB",
+				 (unsigned long long)m->page_size);
+	return 0;
+}
+
+static int map_regions(struct mem *m, struct error *err)
+{
+	struct mem_extent extents[MEM_EXTENTS_MAX];
+	uint8_t *at = NULL;
+
+	if (map_backing(m, &at, err) < 0)
+		return -err->code;
+	m->regions_n = mem_layout(m->size, extents);
+	for (unsigned int i = 0; i < m->regions_n; i++)
+		m->regions[i] = (struct mem_region){extents[i].base, extents[i].size,
+						    extents[i].offset, at + extents[i].offset};
+	return 0;
+}
+
+static int init(struct mem *m, bool hugepages, struct error *err)
+{
+	if (check_size(m, err) < 0)
+		return -err->code;
+	m->fd = backing_open(m->size, hugepages, err);
+	return m->fd < 0 ? -err->code : map_regions(m, err);
+}
+
+static int init_lent(struct mem *m, int fd, bool hugepages, struct error *err)
+{
+	if (check_lent(m, fd, hugepages, err) < 0 || check_size(m, err) < 0)
+		return -err->code;
+	m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return m->fd < 0 ? error_errno(err, "duplicate it") : map_regions(m, err);
+}
+
+static int finish(struct mem *m, int rc, struct error *err)
+{
+	const uint64_t size = m->size;
+
+	if (rc == 0)
+		return 0;
+	mem_done(m);
+	return error_wrap(err, "guest memory of %llu bytes", (unsigned long long)size);
 }
 
 int mem_init(struct mem *m, uint64_t size, bool hugepages, struct error *err)
 {
 	*m = (struct mem){.fd = -1, .size = size, .page_size = hugepages ? HUGE : 4096};
-	if (init(m, hugepages, err) < 0) {
-		mem_done(m);
-		return error_wrap(err, "guest memory of %llu bytes", (unsigned long long)size);
-	}
-	return 0;
+	return finish(m, init(m, hugepages, err), err);
+}
+
+int mem_init_lent(struct mem *m, int fd, uint64_t size, bool hugepages, struct error *err)
+{
+	*m = (struct mem){.fd = -1, .size = size, .page_size = 4096, .lent = true};
+	return finish(m, init_lent(m, fd, hugepages, err), err);
 }
 
 void mem_done(struct mem *m)
@@ -163,6 +215,8 @@ int mem_discard(const struct mem *m, gpa_t gpa, uint64_t size)
 
 	if (!r)
 		return -EFAULT;
+	if (m->lent)
+		return -EPERM;
 	/* Region bases are multiples of every page size, so rounding keeps inside. */
 	start = r->offset + (gpa.v - r->base.v);
 	end = (start + size) & ~(m->page_size - 1);

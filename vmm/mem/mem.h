@@ -2,11 +2,13 @@
 /*
  * Guest memory: RAM regions backed by one shared memfd.
  *
- * Layout: RAM starts at guest-physical 0; what does not fit below the hole at
- * 3 GiB (MEM_HOLE_START, where interrupt controllers and device windows live)
- * goes on at 4 GiB.  Regions, base and size never change between mem_init() and
- * mem_done(), so a pointer from mem_at() stays good until mem_done() and may be
+ * Layout: vmm/mem/layout.h.  Regions, base and size never change between mem_init()
+ * and mem_done(), so a pointer from mem_at() stays good until mem_done() and may be
  * used by any thread.
+ *
+ * The memfd is the monitor's own, or lent: made, zeroed and perhaps mapped for a
+ * device's DMA by somebody who takes it back afterwards.  A lent one is never
+ * discarded from: a device would go on writing to pages that are no longer there.
  *
  * Trust: the address, the size and every byte are the guest's, and it may change
  * bytes while we look.  mem_at() is the one door: whoever holds a guest address
@@ -20,17 +22,9 @@
 #include <stdint.h>
 
 #include "lib/error.h"
+#include "vmm/mem/layout.h"
 
-typedef struct {
-	uint64_t v;
-} gpa_t; /* guest-physical address */
-
-#define GPA(x) ((gpa_t){x})
-
-#define MEM_HOLE_START (3ull << 30)
-#define MEM_HOLE_END (4ull << 30)
-#define MEM_SIZE_MAX (1ull << 40) /* bytes of one guest */
-#define MEM_REGIONS_MAX 8	  /* what vhost-user carries in one message */
+#define MEM_REGIONS_MAX 8 /* what vhost-user carries in one message */
 
 struct mem_region {
 	gpa_t base;
@@ -42,7 +36,8 @@ struct mem_region {
 struct mem {
 	int fd; /* the memfd; its size is sealed */
 	uint64_t size;
-	uint64_t page_size;			    /* of the backing: 4096 or 2 MiB */
+	uint64_t page_size; /* of the backing: 4096 or 2 MiB */
+	bool lent;
 	struct mem_region regions[MEM_REGIONS_MAX]; /* ascending, disjoint */
 	unsigned int regions_n;
 	void *reserved; /* the address range that holds all of it, guards included */
@@ -55,6 +50,12 @@ struct mem {
  * Otherwise memory appears as it is touched.  On error nothing is left behind.
  */
 int mem_init(struct mem *m, uint64_t size, bool hugepages, struct error *err);
+/*
+ * The same with a lent memfd: `fd` stays the caller's, and may be closed.  It must have `size`
+ * bytes, be sealed against shrinking and growing and not against writing, and with hugepages be of
+ * 2 MiB pages.  What is in it is the guest's to read: the lender has zeroed it.
+ */
+int mem_init_lent(struct mem *m, int fd, uint64_t size, bool hugepages, struct error *err);
 void mem_done(struct mem *m);
 
 /*
@@ -72,7 +73,7 @@ gpa_t mem_gpa(const struct mem *m, const void *at);
 
 /*
  * Gives the pages that lie wholly in the range back to the host; they read as zero afterwards.
- * 0, -EFAULT (not inside one region) or -errno.
+ * 0, -EFAULT (not inside one region), -EPERM (lent memory) or -errno.
  */
 int mem_discard(const struct mem *m, gpa_t gpa, uint64_t size);
 

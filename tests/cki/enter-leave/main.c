@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * System calls, exceptions, hypercalls and events in a mix, for about ten seconds by the timer; every
- * result is checked.  The test sends NMIs meanwhile: one that comes in the entry code must not be seen.
+ * System calls, exceptions, hypercalls and events in a mix, for about ten seconds by the timer;
+ * every result is checked.  The test sends NMIs meanwhile: one that comes in the entry code must
+ * not be seen.
  */
 #include "tests/cki/lib/guest.h"
 

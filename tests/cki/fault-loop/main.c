@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Attack on invariant 6: a fault without end, which never leaves the guest: the handler returns to the
- * instruction.  The host must be able to go on, and to stop it.
+ * Attack on invariant 6: a fault without end, which never leaves the guest: the handler returns to
+ * the instruction.  The host must be able to go on, and to stop it.
  */
 #include "tests/cki/lib/guest.h"
 

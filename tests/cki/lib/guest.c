@@ -105,7 +105,7 @@ uint64_t system_call(uint64_t number, uint64_t a, uint64_t b)
 	return on_syscall(number, a, b);
 }
 
-int catch(void (*function)(void))
+int fault_of(void (*function)(void))
 {
 	int vector;
 
@@ -156,8 +156,8 @@ int64_t map(uint64_t address, uint64_t value)
 		uint64_t user = address >> 63 ? 0 : CAISSON_PTE_U;
 
 		if (!(entry(at, index) & CAISSON_PTE_P)) {
-			int64_t error = set(at, index,
-					    table(level - 1) | CAISSON_PTE_P | CAISSON_PTE_W | user);
+			int64_t error = set(
+				at, index, table(level - 1) | CAISSON_PTE_P | CAISSON_PTE_W | user);
 
 			if (error)
 				return error;
@@ -194,8 +194,7 @@ void guest_main(const struct boot *from)
 	vcpu->exception_entry = (uint64_t)exception_entry;
 	vcpu->syscall_entry = (uint64_t)syscall_entry;
 	vcpu->kernel_stack = (uint64_t)user_kernel_stack_top;
-	check(hypercall(CAISSON_CALL_VERSION, 0, 0, 0, &version) == 0 &&
-	      version == CAISSON_API);
+	check(hypercall(CAISSON_CALL_VERSION, 0, 0, 0, &version) == 0 && version == CAISSON_API);
 	user_map();
 	main();
 	end(GUEST_PASS);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a micro guest has: ring 1 in the upper half, its memory writable (and executable) at GUEST_BASE,
- * ring 3 for functions marked USER.  Exceptions end the guest unless a handler is set.
+ * What a micro guest has: ring 1 in the upper half, its memory writable (and executable) at
+ * GUEST_BASE, ring 3 for functions marked USER.  Exceptions end the guest unless a handler is set.
  */
 #ifndef CAISSON_TESTS_CKI_GUEST_H
 #define CAISSON_TESTS_CKI_GUEST_H
@@ -63,7 +63,7 @@ static inline __attribute__((always_inline)) uint64_t user_call(uint64_t number,
 
 /* Executes an instruction sequence at `function`, which returns; the vector it faulted with, or -1.
  * The error code is in `caught`, the address in vcpu->cr2. */
-int catch(void (*function)(void));
+int fault_of(void (*function)(void));
 extern struct caisson_frame caught;
 
 /* Physical addresses. */

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define BLOCKS 4
-#define GUEST_BASE 0xffffffff80000000ull /* block i at GUEST_BASE + i * 2 MiB, writable */
+#define GUEST_BASE 0xffffffff80000000ull   /* block i at GUEST_BASE + i * 2 MiB, writable */
 #define GUEST_TABLES 0xffffffffa0000000ull /* the TABLE block, read-only */
 /* Its frames: the first three are the tables that the guest starts on. */
 #define FRAME_L4 0
@@ -26,10 +26,10 @@
 
 /* At the end of block 0; its address is in RDI at the start. */
 struct boot {
-	uint64_t tables;	/* physical address of the TABLE block */
+	uint64_t tables;	 /* physical address of the TABLE block */
 	uint64_t blocks[BLOCKS]; /* of the DATA blocks */
-	uint64_t foreign;	/* of a page that is not the sandbox's */
-	uint64_t foreign_table;	/* of a live level-4 table of another sandbox */
+	uint64_t foreign;	 /* of a page that is not the sandbox's */
+	uint64_t foreign_table;	 /* of a live level-4 table of another sandbox */
 };
 #endif
 #endif

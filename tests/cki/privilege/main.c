@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Attack: ring 1 and ring 3 execute everything that belongs to ring 0.  Each is an exception of theirs,
- * and nothing else happens.  (wbinvd, invd and xsaves are no-ops in the emulator at any ring: left out.)
+ * Attack: ring 1 and ring 3 execute everything that belongs to ring 0.  Each is an exception of
+ * theirs, and nothing else happens.  (wbinvd, invd and xsaves are no-ops in the emulator at any
+ * ring: left out.)
  */
 #include "tests/cki/lib/guest.h"
 
-/* catch() keeps the registers that a function must. */
+/* fault_of() keeps the registers that a function must. */
 #define SNIPPET(name, code)                                                                        \
 	static __attribute__((naked)) void name(void)                                              \
 	{                                                                                          \
@@ -73,26 +74,33 @@ static const struct {
 	void (*function)(void);
 	uint32_t wanted; /* vectors */
 } attacks[] = {
-#define A(name, wanted) {#name, name, wanted}
-	A(read_cr0, GP),   A(write_cr0, GP), A(read_cr2, GP),	A(read_cr3, GP),
-	A(write_cr3, GP),  A(read_cr4, GP),  A(write_cr4, GP),	A(write_cr8, GP),
-	A(clts_, GP),	   A(lmsw_, GP),     A(read_dr, GP),	A(write_dr, GP),
-	A(read_efer, GP),  A(write_lstar, GP), A(write_pkrs, GP), A(lgdt_, GP),
-	A(lidt_, GP),	   A(lldt_, GP),     A(ltr_, GP),	A(sgdt_, GP),
-	A(sidt_, GP),	   A(str_, GP),	     A(sldt_, GP),	A(smsw_, GP),
-	A(invlpg_, GP),	   A(hlt_, GP),	     A(swapgs_, GP),	A(cli_, GP),
-	A(sti_, GP),	   A(in_, GP),	     A(out_, GP),	A(out_max, GP),
-	A(ins_, GP),	   A(xsetbv_, GP),   A(rdpmc_, GP),	A(sysretq_, GP),
-	A(sysexitq_, GP | UD), A(sysenter_, GP | UD), A(stac_, UD), A(monitor_, UD | GP),
-	A(mwait_, UD | GP), A(vmmcall_, UD | GP), A(rdpkru_, UD), A(int_20, GP),
-	A(int_2, GP),	   A(int_8, GP),     A(int_14, GP),	A(int_18, GP),
-	A(int_80, GP),	   A(int_ff, GP),
+#define A(name, wanted)                                                                            \
+	{                                                                                          \
+#name, name, wanted                                                                \
+	}
+	A(read_cr0, GP),       A(write_cr0, GP),      A(read_cr2, GP),
+	A(read_cr3, GP),       A(write_cr3, GP),      A(read_cr4, GP),
+	A(write_cr4, GP),      A(write_cr8, GP),      A(clts_, GP),
+	A(lmsw_, GP),	       A(read_dr, GP),	      A(write_dr, GP),
+	A(read_efer, GP),      A(write_lstar, GP),    A(write_pkrs, GP),
+	A(lgdt_, GP),	       A(lidt_, GP),	      A(lldt_, GP),
+	A(ltr_, GP),	       A(sgdt_, GP),	      A(sidt_, GP),
+	A(str_, GP),	       A(sldt_, GP),	      A(smsw_, GP),
+	A(invlpg_, GP),	       A(hlt_, GP),	      A(swapgs_, GP),
+	A(cli_, GP),	       A(sti_, GP),	      A(in_, GP),
+	A(out_, GP),	       A(out_max, GP),	      A(ins_, GP),
+	A(xsetbv_, GP),	       A(rdpmc_, GP),	      A(sysretq_, GP),
+	A(sysexitq_, GP | UD), A(sysenter_, GP | UD), A(stac_, UD),
+	A(monitor_, UD | GP),  A(mwait_, UD | GP),    A(vmmcall_, UD | GP),
+	A(rdpkru_, UD),	       A(int_20, GP),	      A(int_2, GP),
+	A(int_8, GP),	       A(int_14, GP),	      A(int_18, GP),
+	A(int_80, GP),	       A(int_ff, GP),
 };
 
 void main(void)
 {
 	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
-		int vector = catch (attacks[i].function);
+		int vector = fault_of(attacks[i].function);
 
 		if (vector >= 0 && attacks[i].wanted >> vector & 1)
 			continue;

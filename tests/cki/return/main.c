@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Attack on invariant 4: ways back to ring 0, or to ring 1 and 3 with other flags.  Far returns and
- * jumps to ring-0 selectors; selectors that are not there, or would be gates; IF and IOPL by popfq and
- * iretq.
+ * jumps to ring-0 selectors; selectors that are not there, or would be gates; IF and IOPL by popfq
+ * and iretq.
  */
 #include "tests/cki/lib/guest.h"
 
@@ -62,7 +62,10 @@ USER static void flags_in_ring3(void)
 {
 	uint64_t after;
 
-	__asm__ volatile("pushq $0x3002\n popfq\n pushfq\n pop %0" : "=r"(after) : : "memory", "cc");
+	__asm__ volatile("pushq $0x3002\n popfq\n pushfq\n pop %0"
+			 : "=r"(after)
+			 :
+			 : "memory", "cc");
 	user_call(SYSCALL_EXIT, after, 0);
 }
 
@@ -77,7 +80,7 @@ void main(void)
 		if ((s & ~3u) == (CAISSON_CS & ~3u) || (s & ~3u) == (CAISSON_USER_CS & ~3u))
 			continue;
 		for (unsigned int way = 0; way < 4; way++) {
-			int vector = catch (ways[way]);
+			int vector = fault_of(ways[way]);
 
 			if (vector != 13 && vector != 11 && vector != 10) {
 				say_hex(s);
@@ -88,9 +91,9 @@ void main(void)
 		}
 	}
 	selector = 0x18; /* ring 0's data */
-	check(catch(to_ss) == 13);
+	check(fault_of(to_ss) == 13);
 	selector = 0x10;
-	check(catch(to_ss) == 13);
+	check(fault_of(to_ss) == 13);
 	/* IF stays set and IOPL clear, whatever popfq was given. */
 	flags = flags_after(0x3002);
 	check((flags & 0x3200) == 0x200);

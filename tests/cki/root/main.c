@@ -48,7 +48,7 @@ void main(void)
 	}
 	/* On `old` now. */
 	check(set(old, 4, 0) == 0);
-	check(catch(read_it) == 14);
+	check(fault_of(read_it) == 14);
 	check(set(old, 4, l3[1] | flags) == 0);
 	check(*(volatile uint8_t *)AT == 2);
 	/* It is not free as long as it is the root. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Attack on invariants 2 and 3: the reserved slot.  What the monitor keeps there cannot be written, and
- * most of it is not there at all; ring 3 sees nothing of it.  What can be written (entry stacks, the
- * frame to enter from) is filled with rubbish, which changes nothing.
+ * Attack on invariants 2 and 3: the reserved slot.  What the monitor keeps there cannot be written,
+ * and most of it is not there at all; ring 3 sees nothing of it.  What can be written (entry
+ * stacks, the frame to enter from) is filled with rubbish, which changes nothing.
  */
 #include "tests/cki/lib/guest.h"
 
@@ -55,19 +55,19 @@ void main(void)
 
 	for (unsigned int i = 0; i < sizeof(readonly) / sizeof(readonly[0]); i++) {
 		target = readonly[i];
-		check(catch(read_target) < 0);
-		check(catch(write_target) == 14 && caught.error == 3);
+		check(fault_of(read_target) < 0);
+		check(fault_of(write_target) == 14 && caught.error == 3);
 	}
 	/* Between the stacks, behind them, and all that a host would have there. */
 	for (target = AREA + 4 * PAGE; target < AREA + (2 << 20); target += PAGE) {
 		unsigned int page = (target - AREA) / PAGE;
 
 		if (page < 16 && page % 2) {
-			check(catch(read_target) < 0);
+			check(fault_of(read_target) < 0);
 			for (unsigned int i = 0; i < 512; i++)
 				((volatile uint64_t *)target)[i] = 0x4141414141414141;
 		} else {
-			check(catch(read_target) == 14 && caught.error == 0);
+			check(fault_of(read_target) == 14 && caught.error == 0);
 		}
 	}
 	on_syscall = on_call;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attack on invariants 2 and 6: the entry code is told to write to its own stack.  Ends the sandbox. */
+/* Attack on invariants 2 and 6: the entry code is told to write to its own stack.  Ends the
+ * sandbox. */
 #include "tests/cki/lib/guest.h"
 
 USER static void ud2(void)

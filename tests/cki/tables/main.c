@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Attack on invariants 1 and 2 through the operations: foreign memory, the host's memory, writable page
- * tables, levels that do not fit, the reserved slot, malformed values.  All refused, none stored.
+ * Attack on invariants 1 and 2 through the operations: foreign memory, the host's memory, writable
+ * page tables, levels that do not fit, the reserved slot, malformed values.  All refused, none
+ * stored.
  */
 #include "tests/cki/lib/guest.h"
 
@@ -55,7 +56,7 @@ void main(void)
 	refused(l1, 0, frame(9) | P | U | NX);
 	refused(l2, 0, boot.tables | rw | PS | NX);
 	refused(l2, 0, boot.tables | P | PS);
-	check(catch(write_tables) == 14 && caught.error == 3);
+	check(fault_of(write_tables) == 14 && caught.error == 3);
 	/* Levels. */
 	refused(l4, 1, l2 | rw);
 	refused(l4, 1, l1 | rw);
