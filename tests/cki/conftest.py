@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import time
 
 import pytest
 
@@ -16,6 +17,17 @@ def is_lab():
 
 def dmesg():
     return subprocess.run(["dmesg", "--notime"], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+class Said:
+    """What the host's kernel says from here on; its buffer may be full of older things."""
+
+    def __init__(self):
+        self.mark = f"tests: {time.monotonic_ns()}\n"
+        pathlib.Path("/dev/kmsg").write_text(self.mark)
+
+    def text(self):
+        return dmesg().partition(self.mark)[2]
 
 
 class Module:
@@ -32,9 +44,9 @@ class Module:
 
     def messages(self, action):
         """What the kernel says meanwhile."""
-        before = dmesg()
+        said = Said()
         action()
-        return dmesg()[len(before):]
+        return said.text()
 
 
 @pytest.fixture
