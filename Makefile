@@ -88,6 +88,14 @@ check-in-lab: setup-lab all ## the tests, in an emulated server (HOST=kvm)
 check-lab: setup-check setup-lab ## the lab's own tests
 	@STRICT=$(STRICT) tests/run $(BUILD) lab
 
+.PHONY: kmod
+kmod: setup-lab programs ## build the module of the cki engine for the lab's kernel (cached)
+	@kmod/build --out $(BUILD)/caisson.ko >/dev/null
+
+.PHONY: check-cki
+check-cki: kmod ## the module and its micro guests, in an emulated server
+	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki
+
 .PHONY: setup-conformance
 setup-conformance: setup-check
 	@scripts/setup scripts/packages-conformance.txt
