@@ -142,6 +142,8 @@ static int add_memory(struct devices *d, const struct virtio_env *env, struct er
 		return -err->code;
 	if (env->mem->lent)
 		d->memory = dev;
+	else
+		d->balloon = dev;
 	return 0;
 }
 
@@ -167,7 +169,7 @@ int devices_init(struct devices *d, const struct machine *m, const struct mem *m
 	const struct virtio_env env = {.mem = mem, .io = &d->io, .log_fd = m->log_fd};
 
 	d->n = 0;
-	d->memory = NULL;
+	d->memory = d->balloon = NULL;
 	d->fileserver = FILESERVER_NONE;
 	if (io_init(&d->io, err) < 0)
 		return -err->code;
@@ -206,6 +208,31 @@ int devices_start(struct devices *d, struct error *err)
 void devices_stop(struct devices *d)
 {
 	io_stop(&d->io);
+}
+
+int devices_pause(struct devices *d, int timeout_ms, struct error *err)
+{
+	int rc = io_pause(&d->io, timeout_ms);
+
+	return rc < 0 ? error_set(err, -rc, "a device did not come to rest within %d ms",
+				  timeout_ms)
+		      : 0;
+}
+
+void devices_resume(struct devices *d)
+{
+	io_resume(&d->io);
+}
+
+int devices_resize(struct devices *d, uint64_t bytes, struct error *err)
+{
+	if (!d->balloon)
+		return error_set(err, EOPNOTSUPP,
+				 "the machine has no balloon, since its memory is lent");
+	virtio_balloon_set(d->balloon, bytes < d->balloon->env.mem->size
+					       ? d->balloon->env.mem->size - bytes
+					       : 0);
+	return 0;
 }
 
 int devices_cmdline(const struct devices *d, char *buf, size_t size)
