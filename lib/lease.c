@@ -152,6 +152,7 @@ static void code_status(struct msg *m, struct lease_status *s)
 	msg_bool(m, &s->draining);
 	for (unsigned int i = 0; i < SLOT_STATES; i++)
 		msg_u32(m, &s->slots[i]);
+	msg_u32(m, &s->waiting);
 	msg_u64(m, &s->granted);
 	msg_u64(m, &s->refused);
 	msg_u64(m, &s->returned);

@@ -37,7 +37,8 @@
 #include "lib/error.h"
 #include "lib/msg.h"
 
-#define LEASE_SOCKET "/run/caisson/caissond.sock"
+/* Not below /run/caisson, where every directory is a container. */
+#define LEASE_SOCKET "/run/caissond/caissond.sock"
 
 /* Raised when a packet changes; both sides must agree. */
 #define LEASE_VERSION 1
@@ -133,6 +134,7 @@ struct lease_status {
 	int64_t since; /* CLOCK_REALTIME seconds */
 	bool draining; /* all of it */
 	uint32_t slots[SLOT_STATES];
+	uint32_t waiting;				  /* requests that are not answered yet */
 	uint64_t granted, refused, returned, quarantined; /* since it was started */
 };
 
@@ -153,7 +155,7 @@ int lease_lease(int fd, const struct lease_want *want, struct lease_grant *ret, 
 /*
  * The parts of a lease; the caller becomes the holder.  With another amount of memory than is
  * prepared this waits for it, at most wait_ms.  memory 0: the function alone.
- * -ENOENT: no such lease.  -EBUSY: it has a holder already, and that is another process.
+ * -ENOENT: no such lease.  -EBUSY: its parts are with a process already.
  */
 int lease_take(int fd, const char *id, uint64_t memory, uint32_t wait_ms, struct lease_taken *ret,
 	       struct error *err);

@@ -140,7 +140,8 @@ static int add_all(struct devices *d, const struct virtio_env *env, const struct
 		return -err->code;
 	if (virtio_rng_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
 		return -err->code;
-	if (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
+	/* Memory of the lender's stays where it is: a function may be writing to it. */
+	if (!env->mem->lent && (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0))
 		return -err->code;
 	return add_shares(d, env, err);
 }

@@ -10,7 +10,8 @@
  *	0	console, agent	DEVICES_FIRST_LINE
  *	1..	disks		one each, going up; after the last line comes the first
  *	then	interfaces	again: they share it
- *	then	entropy, balloon
+ *	then	entropy
+ *	then	balloon, unless the memory is lent
  *	last	the shares' file system, if there are any
  *
  * The devices' work is done by one I/O thread (vmm/io.h); their registers are

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * runner [-c CPUS] [-d] [-m MIB] [-t SECONDS] GUEST: runs a micro guest on the kvm engine's own
- * parts and says how it ended.  With -d it has devices: console, disk and entropy, in this order
- * (vmm/devices.h); the disk's bytes are GUEST_DISK_BYTE.  Exit status: 0 the guest passed, 1 it
- * failed, 2 it was skipped (by its own word), 3 it could not be run, 4 it crashed, 5 it did not end
- * in time.
+ * runner [-c CPUS] [-d] [-m MIB] [-p] [-t SECONDS] GUEST: runs a micro guest on the kvm engine's
+ * own parts and says how it ended.  With -d it has devices: console, disk and entropy, in this
+ * order (vmm/devices.h); the disk's bytes are GUEST_DISK_BYTE.  With -p also a PCI bus, and on it
+ * the toy of lib/pci.h.  Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own
+ * word), 3 it could not be run, 4 it crashed, 5 it did not end in time.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,8 +23,10 @@
 #include "tests/guest/lib/outcome.h"
 #include "vmm/boot/mptable.h"
 #include "vmm/boot/pvh.h"
+#include "tests/guest/toy.h"
 #include "vmm/devices.h"
 #include "vmm/engine/engine.h"
+#include "vmm/kvm/msi.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
 
@@ -39,7 +41,7 @@ struct options {
 	uint64_t mib;
 	uint32_t cpus;
 	int seconds;
-	bool devices;
+	bool devices, pci;
 };
 
 struct run {
@@ -47,6 +49,8 @@ struct run {
 	struct mem mem;
 	struct vm vm;
 	struct devices devices;
+	struct msi msi;
+	struct pci_bus pci;
 	struct vcpus vcpus;
 	int outcome; /* -1: the guest has not said */
 };
@@ -55,6 +59,8 @@ static void on_mmio(void *arg, gpa_t at, void *data, uint32_t size, bool write)
 {
 	struct run *r = arg;
 
+	if (r->o->pci && pci_bus_mmio(&r->pci, at, data, size, write))
+		return;
 	if (r->o->devices)
 		devices_mmio(&r->devices, at, data, size, write);
 }
@@ -64,6 +70,8 @@ static bool on_port(void *arg, uint16_t port, void *data, uint32_t size, bool wr
 	struct run *r = arg;
 	uint8_t byte;
 
+	if (r->o->pci && pci_bus_port(&r->pci, port, data, size, write))
+		return true;
 	if (!write || size == 0)
 		return true;
 	memcpy(&byte, data, 1);
@@ -104,6 +112,31 @@ static int add_devices(struct run *r, struct error *err)
 	return devices_start(&r->devices, err);
 }
 
+static int add_pci(struct run *r, struct error *err)
+{
+	struct pci_function *toy;
+
+	if (msi_init(&r->msi, &r->vm, PCI_LINES_MAX, err) < 0)
+		return -err->code;
+	pci_bus_init(&r->pci, &r->msi.sink);
+	if (toy_new(&toy, err) < 0 || pci_bus_add(&r->pci, toy, err) < 0)
+		return -err->code;
+	return vm_add_windows(&r->vm, &r->pci, err);
+}
+
+static void make_ops(struct run *r, struct vcpu_ops *ret)
+{
+	static struct confine_call calls[64];
+
+	memcpy(calls, devices_vcpu_calls, devices_vcpu_calls_n * sizeof(*calls));
+	ret->calls = calls;
+	ret->calls_n = devices_vcpu_calls_n;
+	if (!r->o->pci)
+		return;
+	memcpy(calls + ret->calls_n, msi_calls, msi_calls_n * sizeof(*calls));
+	ret->calls_n += msi_calls_n;
+}
+
 static int start(struct run *r, struct error *err)
 {
 	static const struct confine_call stdio_calls[] = {{SCMP_SYS(newfstatat)}};
@@ -119,11 +152,10 @@ static int start(struct run *r, struct error *err)
 	    vm_add_memory(&r->vm, &r->mem, err) < 0)
 		return -err->code;
 	if (r->o->devices) {
-		if (add_devices(r, err) < 0)
+		if (add_devices(r, err) < 0 || (r->o->pci && add_pci(r, err) < 0))
 			return -err->code;
 		setvbuf(stdout, NULL, _IONBF, 0);
-		ops.calls = devices_vcpu_calls;
-		ops.calls_n = devices_vcpu_calls_n;
+		make_ops(r, &ops);
 	}
 	if (mptable_write(&r->mem, r->o->cpus, 0, VM_PINS, err) < 0 ||
 	    pvh_load(&r->mem, r->o->guest, NULL, "", &entry, err) < 0)
@@ -164,6 +196,9 @@ static void done(struct run *r)
 	vcpus_done(&r->vcpus);
 	if (r->o->devices)
 		devices_done(&r->devices);
+	if (r->o->pci)
+		pci_bus_done(&r->pci);
+	msi_done(&r->msi);
 	vm_done(&r->vm);
 	mem_done(&r->mem);
 }
@@ -172,7 +207,7 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:dm:t:")) != -1)
+	while ((opt = getopt(argc, argv, "c:dm:pt:")) != -1)
 		switch (opt) {
 		case 'c':
 			o->cpus = (uint32_t)atoi(optarg);
@@ -182,6 +217,9 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'm':
 			o->mib = (uint64_t)atoi(optarg);
+			break;
+		case 'p':
+			o->devices = o->pci = true;
 			break;
 		case 't':
 			o->seconds = atoi(optarg);
@@ -202,7 +240,7 @@ int main(int argc, char **argv)
 	int outcome;
 
 	if (parse(argc, argv, &o) < 0) {
-		fprintf(stderr, "usage: runner [-c CPUS] [-d] [-m MIB] [-t SECONDS] GUEST\n");
+		fprintf(stderr, "usage: runner [-c CPUS] [-d] [-m MIB] [-p] [-t SECONDS] GUEST\n");
 		return ERROR;
 	}
 	r.o = &o;

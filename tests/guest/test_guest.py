@@ -10,8 +10,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ["CAISSON_BUILD"]) / "tests/guest"
 PASS, FAIL, SKIP, ERROR, CRASH, TIMEOUT = range(6)
 OUTCOMES = ["pass", "fail", "skip", "error", "crash", "timeout"]
-# What is not: has devices, and passes.
+# What is not here has devices, and passes.
 SPECIAL = {"hello": ([], PASS), "smp-storm": (["-c", "2", "-d", "-t", "120"], PASS),
+           "pci-msix": (["-p", "-t", "120"], PASS), "pci-wild": (["-p", "-t", "120"], PASS),
            "triple-fault": ([], CRASH), "spin": (["-t", "1"], TIMEOUT)}
 NAMES = sorted(p.name for p in HERE.iterdir()
                if (p / "main.c").exists() or (p / "start.S").exists() and p.name != "lib")

@@ -13,20 +13,29 @@
 #include "vmm/boot/pvh.h"
 #include "vmm/devices.h"
 #include "vmm/engine/engine.h"
+#include "vmm/kvm/msi.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/pci/bus.h"
+#include "vmm/vfio/function.h"
 
 /*
  * The kernel's command line on this machine.
  * reboot=t     a triple fault is the quickest way out; KVM tells us of it
  * panic=-1     a panic is one too, at once
- * pci=off      there is no PCI: no need to look for it
  * 8250.nr_uarts=0  nor for a UART
  * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
  */
 #define KERNEL_CMDLINE                                                                             \
-	"quiet console=hvc0 reboot=t panic=-1 pci=off 8250.nr_uarts=0 "                            \
+	"quiet console=hvc0 reboot=t panic=-1 8250.nr_uarts=0 "                                    \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
+/* Without functions: there is no PCI, no need to look for it. */
+#define CMDLINE_NO_PCI " pci=off"
+/* With: their drivers come up while the container does. */
+#define CMDLINE_PCI " driver_async_probe=igbvf,ixgbevf,iavf"
+
+/* Of a vCPU thread: those of devices, of MSI-X, and of every function. */
+#define CALLS_MAX 128u
 
 struct guest {
 	struct mem mem;
@@ -34,7 +43,10 @@ struct guest {
 	struct devices devices;
 	struct vcpus vcpus;
 	struct vcpu_ops ops;
-	bool has_mem, has_vm, has_devices, has_vcpus;
+	struct confine_call calls[CALLS_MAX];
+	struct msi msi;
+	struct pci_bus pci;
+	bool has_mem, has_vm, has_devices, has_vcpus, has_pci;
 	int agent_fd, console_fd;	  /* the monitor's ends of the channels */
 	int agent_device, console_device; /* the console device's ends */
 };
@@ -62,7 +74,23 @@ static void on_mmio(void *arg, gpa_t at, void *data, uint32_t size, bool write)
 {
 	struct guest *g = arg;
 
-	devices_mmio(&g->devices, at, data, size, write);
+	if (!g->has_pci || !pci_bus_mmio(&g->pci, at, data, size, write))
+		devices_mmio(&g->devices, at, data, size, write);
+}
+
+static bool on_port(void *arg, uint16_t port, void *data, uint32_t size, bool write)
+{
+	struct guest *g = arg;
+
+	pci_bus_port(&g->pci, port, data, size, write);
+	return true;
+}
+
+static void on_function_gone(void *arg, const struct error *reason)
+{
+	struct guest *g = arg;
+
+	vcpus_end(&g->vcpus, reason);
 }
 
 static int make_channels(struct guest *g, struct error *err)
@@ -80,14 +108,64 @@ static int load(struct guest *g, const struct machine *m, struct pvh_entry *ret,
 
 	if (devices_cmdline(&g->devices, devices, sizeof(devices)) < 0)
 		return error_set(err, E2BIG, "too many devices for the kernel's command line");
-	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s", devices,
-		     *m->cmdline ? " " : "", m->cmdline);
+	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s%s",
+		     m->functions_n ? CMDLINE_PCI : CMDLINE_NO_PCI, devices, *m->cmdline ? " " : "",
+		     m->cmdline);
 	if (n < 0 || (size_t)n >= sizeof(cmdline))
 		return error_set(err, E2BIG, "the kernel's command line is longer than %zu bytes",
 				 sizeof(cmdline) - 1);
 	if (mptable_write(&g->mem, m->vcpus, DEVICES_FIRST_LINE, DEVICES_LINES, err) < 0)
 		return -err->code;
 	return pvh_load(&g->mem, m->kernel, m->initrd, cmdline, ret, err);
+}
+
+static int add_functions(struct guest *g, const struct machine *m, struct error *err)
+{
+	if (m->functions_n == 0)
+		return 0;
+	if (!g->mem.lent)
+		return error_set(err, EINVAL,
+				 "functions without lent memory: nothing of it is mapped for them");
+	if (msi_init(&g->msi, &g->vm, PCI_LINES_MAX, err) < 0)
+		return -err->code;
+	pci_bus_init(&g->pci, &g->msi.sink);
+	g->has_pci = true;
+	for (uint32_t i = 0; i < m->functions_n; i++) {
+		struct pci_function *f;
+
+		if (vfio_function_new(&m->functions[i], &f, err) < 0)
+			return -err->code;
+		if (pci_bus_add(&g->pci, f, err) < 0)
+			return error_wrap(err, "function %s", m->functions[i].name);
+		if (vfio_function_watch(f, &g->devices.io, on_function_gone, g, err) < 0)
+			return -err->code;
+		vm_add_vfio(&g->vm, m->functions[i].device_fd);
+	}
+	return vm_add_windows(&g->vm, &g->pci, err);
+}
+
+static void add_calls(struct guest *g, const struct confine_call *calls, size_t n)
+{
+	memcpy(g->calls + g->ops.calls_n, calls, n * sizeof(*calls));
+	g->ops.calls_n += n;
+}
+
+/* What the vCPU threads do with the guest's accesses, and what they need for it. */
+static void make_ops(struct guest *g)
+{
+	_Static_assert(CALLS_MAX >= 48 + VFIO_FUNCTION_CALLS * PCI_FUNCTIONS_MAX, "too few calls");
+	g->ops = (struct vcpu_ops){.mmio = on_mmio, .calls = g->calls};
+	add_calls(g, devices_vcpu_calls, devices_vcpu_calls_n);
+	if (!g->has_pci)
+		return;
+	g->ops.port = on_port;
+	add_calls(g, msi_calls, msi_calls_n);
+	for (unsigned int i = 0; i < g->pci.n; i++) {
+		struct confine_call calls[VFIO_FUNCTION_CALLS];
+
+		vfio_function_calls(g->pci.functions[i], calls);
+		add_calls(g, calls, VFIO_FUNCTION_CALLS);
+	}
 }
 
 static int build(struct guest *g, const struct machine *m, struct error *err)
@@ -108,11 +186,10 @@ static int build(struct guest *g, const struct machine *m, struct error *err)
 		return -err->code;
 	g->has_devices = true;
 	if (vm_add_memory(&g->vm, &g->mem, err) < 0 ||
-	    vm_add_devices(&g->vm, &g->devices, err) < 0 || load(g, m, &entry, err) < 0)
+	    vm_add_devices(&g->vm, &g->devices, err) < 0 || add_functions(g, m, err) < 0 ||
+	    load(g, m, &entry, err) < 0)
 		return -err->code;
-	g->ops = (struct vcpu_ops){.mmio = on_mmio,
-				   .calls = devices_vcpu_calls,
-				   .calls_n = devices_vcpu_calls_n};
+	make_ops(g);
 	if (vcpus_init(&g->vcpus, &g->vm, m->vcpus, &entry, &g->ops, g, err) < 0)
 		return -err->code;
 	g->has_vcpus = true;
@@ -138,6 +215,9 @@ static void kvm_done(struct guest *g)
 		vcpus_done(&g->vcpus);
 	if (g->has_devices)
 		devices_done(&g->devices);
+	if (g->has_pci)
+		pci_bus_done(&g->pci);
+	msi_done(&g->msi);
 	if (g->has_vm)
 		vm_done(&g->vm);
 	if (g->has_mem)

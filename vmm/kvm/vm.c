@@ -102,7 +102,7 @@ static int vm_create(struct vm *vm, struct error *err)
 
 int vm_init(struct vm *vm, struct error *err)
 {
-	*vm = (struct vm){.kvm_fd = -1, .fd = -1};
+	*vm = (struct vm){.kvm_fd = -1, .fd = -1, .vfio_fd = -1};
 	if (vm_create(vm, err) < 0) {
 		vm_done(vm);
 		return error_wrap(err, "KVM");
@@ -112,9 +112,10 @@ int vm_init(struct vm *vm, struct error *err)
 
 void vm_done(struct vm *vm)
 {
+	cleanup_close(&vm->vfio_fd);
 	cleanup_close(&vm->fd);
 	cleanup_close(&vm->kvm_fd);
-	vm->fd = vm->kvm_fd = -1;
+	vm->fd = vm->kvm_fd = vm->vfio_fd = -1;
 }
 
 void vm_seal(struct vm *vm)
@@ -122,21 +123,67 @@ void vm_seal(struct vm *vm)
 	close(steal_fd(&vm->kvm_fd));
 }
 
+static int add_slot(struct vm *vm, gpa_t base, uint64_t size, const void *at, struct error *err)
+{
+	struct kvm_userspace_memory_region slot = {
+		.slot = vm->slots,
+		.guest_phys_addr = base.v,
+		.memory_size = size,
+		.userspace_addr = (uint64_t)(uintptr_t)at,
+	};
+
+	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+		return error_errno(err, "KVM: add memory");
+	vm->slots++;
+	return 0;
+}
+
 int vm_add_memory(struct vm *vm, const struct mem *mem, struct error *err)
 {
 	for (unsigned int i = 0; i < mem->regions_n; i++) {
 		const struct mem_region *r = &mem->regions[i];
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.guest_phys_addr = r->base.v,
-			.memory_size = r->size,
-			.userspace_addr = (uint64_t)(uintptr_t)r->at,
-		};
 
-		if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-			return error_errno(err, "KVM: add memory");
+		if (add_slot(vm, r->base, r->size, r->at, err) < 0)
+			return -err->code;
 	}
 	return 0;
+}
+
+int vm_add_windows(struct vm *vm, const struct pci_bus *bus, struct error *err)
+{
+	for (unsigned int i = 0; i < bus->n; i++) {
+		const struct pci_function *f = bus->functions[i];
+
+		for (unsigned int n = 0; n < f->direct_n; n++) {
+			const struct pci_direct *d = &f->direct[n];
+			const uint64_t base = f->config.bars[d->place.bar].at.v + d->place.offset;
+
+			if (add_slot(vm, GPA(base), d->size, d->at, err) < 0)
+				return -err->code;
+		}
+	}
+	return 0;
+}
+
+void vm_add_vfio(struct vm *vm, int device_fd)
+{
+	const int32_t fd = device_fd;
+	struct kvm_device_attr attr = {
+		/* KVM_DEV_VFIO_FILE and KVM_DEV_VFIO_FILE_ADD: the same numbers, in newer headers.
+		 */
+		.group = KVM_DEV_VFIO_GROUP,
+		.attr = KVM_DEV_VFIO_GROUP_ADD,
+		.addr = (uint64_t)(uintptr_t)&fd,
+	};
+
+	if (vm->vfio_fd < 0) {
+		struct kvm_create_device create = {.type = KVM_DEV_TYPE_VFIO};
+
+		if (ioctl(vm->fd, KVM_CREATE_DEVICE, &create) < 0)
+			return;
+		vm->vfio_fd = (int)create.fd;
+	}
+	ioctl(vm->vfio_fd, KVM_SET_DEVICE_ATTR, &attr);
 }
 
 /* A write to eventfd `fd` becomes an edge on the pin. */

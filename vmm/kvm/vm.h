@@ -18,12 +18,15 @@
 #include "lib/error.h"
 #include "vmm/devices.h"
 #include "vmm/mem/mem.h"
+#include "vmm/pci/bus.h"
 
 #define VM_PINS 24u /* of the I/O APIC: the lines there are */
 
 struct vm {
 	int kvm_fd, fd;
+	int vfio_fd;	   /* KVM's knowledge of functions; -1: none */
 	uint32_t run_size; /* bytes of a vCPU's shared page(s) */
+	uint32_t slots;	   /* of memory in use */
 };
 
 /*
@@ -51,5 +54,14 @@ int vm_add_memory(struct vm *vm, const struct mem *mem, struct error *err);
  * write to the eventfd of queue n (KVM_IOEVENTFD).  Every other access to a device is an exit.
  */
 int vm_add_devices(struct vm *vm, const struct devices *d, struct error *err);
+
+/* Makes what functions give of their windows (struct pci_direct) the machine's memory. */
+int vm_add_windows(struct vm *vm, const struct pci_bus *bus, struct error *err);
+/*
+ * Tells KVM of a function of the host's (its VFIO descriptor; kernels from 6.6), which then keeps
+ * the caches coherent where the IOMMU does not (Documentation/virt/kvm/devices/vfio.rst).  An older
+ * kernel is not told.
+ */
+void vm_add_vfio(struct vm *vm, int device_fd);
 
 #endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory that is there and zero before anybody asks for it.
+ *
+ * Always new memory: a memfd's pages come zeroed from the kernel, and what another process may
+ * still have of the memory before is of no use to it.  There is nothing to prove about a memfd
+ * that comes back, since none is used again.
+ */
+#ifndef CAISSON_DAEMON_MEMORY_H
+#define CAISSON_DAEMON_MEMORY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/error.h"
+
+/* How fast.  Shared by all threads; `urgent` and `stop` may be set at any time. */
+struct memory_pace {
+	uint32_t threads; /* for one memory when it is urgent; else one */
+	uint32_t cpu; /* per cent of one CPU, for all that is not urgent together; 0: no limit */
+	atomic_bool *urgent, *stop;
+};
+
+/*
+ * A memfd of `size` bytes, sealed against resizing, every page present.  2 MiB pages: -ENOMEM with
+ * a sentence when there are not enough free.  -ECANCELED: stop was set.
+ */
+int memory_make(uint64_t size, bool hugepages, const struct memory_pace *pace, int *ret_fd,
+		struct error *err);
+
+#endif

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lib/lease.h once more, in Python, from its header alone; and a process that can be told what to
+ask for, hold on to and die with (python3 lease.py SOCKET reads a JSON request per line).
+"""
+import array
+import json
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+
+VERSION = 1
+LEASE, TAKE, HOLD, RELEASE, LIST, DRAIN, RETRY, STATUS = range(1, 9)
+STATES = ["cold", "preparing", "ready", "leased", "dirty", "quarantined"]
+
+
+class Failed(Exception):
+    """The daemon's code and sentence."""
+
+    def __init__(self, code, text):
+        super().__init__(f"[{os.strerror(code)}] {text}")
+        self.code, self.text = code, text
+
+
+def string(s):
+    if s is None:
+        return b"\xff\xff\xff\xff"
+    b = s.encode()
+    return struct.pack("<I", len(b)) + b + b"\0"
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def get(self, fmt):
+        values = struct.unpack_from("<" + fmt, self.data, self.at)
+        self.at += struct.calcsize("<" + fmt)
+        return values[0] if len(values) == 1 else values
+
+    def string(self):
+        n = self.get("I")
+        if n == 0xffffffff:
+            return None
+        s = self.data[self.at:self.at + n].decode()
+        self.at += n + 1
+        return s
+
+    def function(self):
+        address, pf = self.string(), self.string()
+        vf, mac = self.get("I6s")
+        return {"address": address, "pf": pf, "vf": vf, "mac": mac.hex(":")}
+
+    def slot(self):
+        s = dict(zip(("number", "state", "drained", "hugepages", "on_demand", "memory", "lent",
+                      "since"), self.get("IB???QQq")))
+        s["state"] = STATES[s["state"]]
+        s["function"] = self.function()
+        s["lease"], s["owner"] = self.string(), self.string()
+        s["kept"], s["holder"] = self.get("?i")
+        s["reason"] = self.string()
+        return s
+
+
+class Client:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(150)
+        self.socket.connect(str(path))
+        self.fds = []
+
+    def exchange(self, op, body=b"", fds=()):
+        control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.socket.sendmsg([struct.pack("<HB", VERSION, op) + body], control)
+        return self.receive(op)
+
+    def receive(self, op):
+        data, control, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(8))
+        if not data:
+            raise EOFError("caissond went away")
+        self.fds = [fd for _, _, b in control for fd in array.array("i", b)] or self.fds
+        r = Reader(data)
+        version, got, code = r.get("HBi")
+        text = r.string()
+        assert version == VERSION
+        if code:
+            raise Failed(code, text)
+        assert got == op
+        return r
+
+    def lease(self, owner, memory=0, function=False, pf=None, kept=False, wait_ms=0):
+        r = self.exchange(LEASE, string(owner) + struct.pack("<?", function) + string(pf)
+                          + struct.pack("<Q?I", memory, kept, wait_ms))
+        return {"id": r.string(), "memory": r.get("Q"), "function": r.function()}
+
+    def take(self, id, memory=0, wait_ms=0):
+        r = self.exchange(TAKE, string(id) + struct.pack("<QI", memory, wait_ms))
+        memory, hugepages = r.get("Q?")
+        return {"memory": memory, "hugepages": hugepages, "function": r.function(),
+                "fds": len(self.fds)}
+
+    def hold(self, id, pid):
+        fd = os.pidfd_open(pid)
+        try:
+            self.exchange(HOLD, string(id), [fd])
+        finally:
+            os.close(fd)
+
+    def release(self, id=None, owner=None):
+        self.exchange(RELEASE, string(id) + string(owner))
+
+    def list(self, owner=None):
+        slots, first = [], 0
+        while True:
+            r = self.exchange(LIST, string(owner) + struct.pack("<I", first))
+            first, n = r.get("II")
+            slots += [r.slot() for _ in range(n)]
+            if not first:
+                return slots
+
+    def drain(self, what=None, drain=True):
+        self.exchange(DRAIN, struct.pack("<?", drain) + string(what))
+
+    def retry(self, what=None):
+        self.exchange(RETRY, string(what))
+
+    def status(self):
+        r = self.exchange(STATUS)
+        s = dict(zip(("pid", "since", "draining"), r.get("Iq?")))
+        s["slots"] = dict(zip(STATES, r.get("6I")))
+        s["waiting"] = r.get("I")
+        s |= zip(("granted", "refused", "returned", "quarantined"), r.get("4Q"))
+        return s
+
+    # What the holder does with what it took; the first descriptor is the memory.
+
+    def is_zero(self):
+        with mmap.mmap(self.fds[0], 0) as m:
+            return m[:] == bytes(len(m))
+
+    def present(self):
+        """Bytes of the memory that are there."""
+        return os.fstat(self.fds[0]).st_blocks * 512
+
+    def plant(self, pattern):
+        with mmap.mmap(self.fds[0], 0) as m:
+            m[:] = (pattern.encode() * (len(m) // len(pattern) + 1))[:len(m)]
+
+    def resize(self, size):
+        os.ftruncate(self.fds[0], size)
+
+    def fork(self):
+        """A process that has everything this one has."""
+        pid = os.fork()
+        if pid == 0:
+            while True:
+                signal.pause()
+        return pid
+
+    def raw(self, hex):
+        self.socket.send(bytes.fromhex(hex))
+        return self.receive(STATUS) is None
+
+
+def main():
+    client = Client(sys.argv[1])
+    for line in sys.stdin:
+        name, kw = json.loads(line)
+        try:
+            answer = {"ok": getattr(client, name)(**kw)}
+        except Failed as e:
+            answer = {"code": e.code, "text": e.text}
+        except (OSError, EOFError) as e:
+            answer = {"gone": str(e)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

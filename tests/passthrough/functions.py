@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual functions of a host for tests: made, given addresses, bound to vfio-pci."""
+import os
+import pathlib
+import subprocess
+import time
+
+PCI = pathlib.Path("/sys/bus/pci")
+IGB, IGB_VF = "0x8086:0x10c9", "0x8086:0x10ca"
+
+
+def identity(device):
+    return f"{(device / 'vendor').read_text().strip()}:{(device / 'device').read_text().strip()}"
+
+
+def driver(device):
+    link = device / "driver"
+    return os.readlink(link).rsplit("/", 1)[1] if link.exists() else None
+
+
+def physical():
+    """Network cards that can have virtual functions, by address."""
+    return sorted(d for d in (PCI / "devices").iterdir()
+                  if (d / "sriov_totalvfs").exists() and (d / "net").exists())
+
+
+def missing():
+    """Why this machine has no function to pass through, or None."""
+    if not pathlib.Path("/dev/kvm").exists():
+        return "hardware: no /dev/kvm"
+    if not pathlib.Path("/sys/kernel/iommu_groups/0").exists():
+        return "hardware: no IOMMU"
+    if not physical():
+        return "hardware: no network card with virtual functions"
+    return None
+
+
+def run(*words):
+    r = subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, timeout=60)
+    assert r.returncode == 0, f"{words}: {r.stdout}"
+    return r.stdout
+
+
+class Card:
+    """A physical function, up, with `n` virtual ones bound to vfio-pci."""
+
+    def __init__(self, device, n):
+        self.device = device
+        self.name = next((device / "net").iterdir()).name
+        run("ip", "link", "set", self.name, "up")
+        if int((device / "sriov_numvfs").read_text()) == 0:
+            # Their drivers on the host would only be in the way.
+            (device / "sriov_drivers_autoprobe").write_text("0")
+            (device / "sriov_numvfs").write_text(str(n))
+        self.functions = [Function(self, i, (device / f"virtfn{i}").resolve())
+                          for i in range(int((device / "sriov_numvfs").read_text()))]
+
+
+class Function:
+    def __init__(self, card, number, device):
+        self.card, self.number, self.device = card, number, device
+        self.address = device.name
+        self.mac = f"02:00:{card.device.name[5:7]}:00:00:{number + 1:02x}"
+        run("ip", "link", "set", card.name, "vf", number, "mac", self.mac)
+        if driver(device) != "vfio-pci":
+            (device / "driver_override").write_text("vfio-pci")
+            (PCI / "drivers_probe").write_text(self.address)
+        until = time.monotonic() + 10
+        while driver(device) != "vfio-pci":
+            assert time.monotonic() < until, f"{self.address} is bound to {driver(device)}"
+            time.sleep(0.05)

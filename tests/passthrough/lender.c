@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] [-c CPUS] [-a CMDLINE] [-t SECONDS] [-H]
+ * VMM: runs one guest with functions of the host's (bound to vfio-pci), lent as vmm/vfio/lend.h
+ * does, in the monitor VMM on engine kvm.  -H: memory of 2 MiB pages.  Standard output gets what
+ * the monitor logs: why the guest ended, and its console.  Standard error gets times, in
+ * milliseconds.  Afterwards the functions are reset, as a lender would.  Exit status 0: the guest
+ * ended.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/timeline.h"
+#include "vmm/machine.h"
+#include "vmm/vfio/device.h"
+#include "vmm/vfio/lend.h"
+
+#define FUNCTIONS_MAX 32
+
+struct options {
+	char *kernel, *initrd, *cmdline, *vmm;
+	char *functions[FUNCTIONS_MAX];
+	uint32_t functions_n, cpus, seconds;
+	uint64_t mib;
+	bool hugepages;
+};
+
+static void die(const struct error *err)
+{
+	fprintf(stderr, "lender: %s\n", err->text);
+	exit(1);
+}
+
+static void die_errno(const char *what)
+{
+	fprintf(stderr, "lender: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void took(const char *what, uint64_t since)
+{
+	fprintf(stderr, "lender: %s %.1f ms\n", what, (double)(monotonic_ns() - since) / 1e6);
+}
+
+static int make_memory(const struct options *o)
+{
+	int fd = memfd_create("lent", MFD_CLOEXEC | MFD_ALLOW_SEALING |
+					      (o->hugepages ? MFD_HUGETLB | MFD_HUGE_2MB : 0u));
+
+	if (fd < 0 || ftruncate(fd, (off_t)(o->mib << 20)) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+		die_errno("make memory");
+	return fd;
+}
+
+static int make_listener(const char *dir)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/socket", dir);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0)
+		die_errno("make a socket");
+	return fd;
+}
+
+/* Above what the monitor's start puts in order, and inherited. */
+static int pass(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD, 64);
+
+	if (copy < 0)
+		die_errno("pass a descriptor");
+	return copy;
+}
+
+__attribute__((noreturn)) static void run_monitor(const struct options *o, struct machine *m,
+						  struct vfio_lent *lent)
+{
+	struct machine_function functions[FUNCTIONS_MAX];
+	int fd = memfd_create("machine", MFD_CLOEXEC), pipefd[2];
+	char *argv[] = {o->vmm, m->id, NULL};
+	struct msg msg;
+
+	for (uint32_t i = 0; i < o->functions_n; i++)
+		functions[i] = (struct machine_function){.name = lent[i].address,
+							 .device_fd = pass(lent[i].device_fd)};
+	m->functions = functions;
+	m->functions_n = o->functions_n;
+	m->memory_fd = pass(m->memory_fd);
+	m->listen_fd = pass(m->listen_fd);
+	m->log_fd = pass(STDOUT_FILENO);
+	m->status_fd = pass(STDERR_FILENO);
+	/* Committed at once. */
+	if (pipe(pipefd) < 0 || write(pipefd[1], "", 1) != 1)
+		die_errno("pipe");
+	m->lifeline_fd = pass(pipefd[0]);
+	msg_init_encode(&msg);
+	machine_codec(&msg, m);
+	if (msg.broken || fd < 0 || write(fd, msg.data, msg.size) != (ssize_t)msg.size ||
+	    dup2(fd, MACHINE_FD) < 0)
+		die_errno("encode the machine");
+	close_range(MACHINE_FD + 1, 63, 0);
+	execv(o->vmm, argv);
+	die_errno(o->vmm);
+	_exit(1);
+}
+
+static void lend(const struct options *o, struct vfio_lent *lent, int memory)
+{
+	struct error err = {0};
+
+	for (uint32_t i = 0; i < o->functions_n; i++) {
+		uint64_t begin = monotonic_ns();
+
+		if (vfio_open(&lent[i], o->functions[i], &err) < 0)
+			die(&err);
+		took("open", begin);
+		begin = monotonic_ns();
+		if (vfio_map(&lent[i], memory, o->mib << 20, &err) < 0)
+			die(&err);
+		took("map", begin);
+	}
+}
+
+static void take_back(const struct options *o, struct vfio_lent *lent)
+{
+	struct error err = {0};
+
+	for (uint32_t i = 0; i < o->functions_n; i++) {
+		uint64_t begin = monotonic_ns();
+
+		if (vfio_device_reset(lent[i].device_fd, &err) < 0)
+			die(&err);
+		took("reset", begin);
+		if (vfio_unmap(&lent[i], &err) < 0)
+			die(&err);
+		vfio_close(&lent[i]);
+	}
+}
+
+static int run(const struct options *o)
+{
+	char dir[] = "/tmp/lender.XXXXXX", jail[64], socket_path[64];
+	static struct vfio_lent lent[FUNCTIONS_MAX];
+	int memory = make_memory(o), status = 0;
+	struct machine m = {
+		.id = (char *)"lender",
+		.engine = (char *)"kvm",
+		.kernel = o->kernel,
+		.initrd = o->initrd,
+		.cmdline = o->cmdline,
+		.vcpus = o->cpus,
+		.memory = o->mib << 20,
+		.hugepages = o->hugepages,
+		.memory_fd = memory,
+		.jail_dir = jail,
+		.timeline_fd = -1,
+		.boot_timeout_ms = o->seconds * 1000,
+		.sandbox = {.hostname = (char *)"guest"},
+	};
+	pid_t pid;
+
+	if (!mkdtemp(dir))
+		die_errno("make a directory");
+	snprintf(jail, sizeof(jail), "%s/jail", dir);
+	snprintf(socket_path, sizeof(socket_path), "%s/socket", dir);
+	if (mkdir(jail, 0700) < 0)
+		die_errno("make a directory");
+	m.listen_fd = make_listener(dir);
+	lend(o, lent, memory);
+	pid = fork();
+	if (pid == 0)
+		run_monitor(o, &m, lent);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		die_errno("run the monitor");
+	take_back(o, lent);
+	unlink(socket_path);
+	rmdir(jail);
+	rmdir(dir);
+	/* Its status says that the guest ended by itself, which it does here. */
+	return WIFEXITED(status) && WEXITSTATUS(status) <= 1 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.cmdline = (char *)"", .cpus = 1, .seconds = 120, .mib = 128};
+	int opt;
+
+	while ((opt = getopt(argc, argv, "k:i:f:m:c:a:t:H")) != -1)
+		switch (opt) {
+		case 'k':
+			o.kernel = optarg;
+			break;
+		case 'i':
+			o.initrd = optarg;
+			break;
+		case 'f':
+			if (o.functions_n < FUNCTIONS_MAX)
+				o.functions[o.functions_n++] = optarg;
+			break;
+		case 'm':
+			o.mib = strtoull(optarg, NULL, 10);
+			break;
+		case 'c':
+			o.cpus = (uint32_t)atoi(optarg);
+			break;
+		case 'a':
+			o.cmdline = optarg;
+			break;
+		case 't':
+			o.seconds = (uint32_t)atoi(optarg);
+			break;
+		case 'H':
+			o.hugepages = true;
+			break;
+		default:
+			return 2;
+		}
+	if (optind + 1 != argc || !o.kernel || !o.initrd) {
+		fprintf(stderr, "usage: lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] "
+				"[-c CPUS] [-a CMDLINE] [-t SECONDS] [-H] VMM\n");
+		return 2;
+	}
+	o.vmm = argv[optind];
+	return run(&o);
+}
