@@ -54,7 +54,7 @@ demo: setup-check all ## a real container behind its own guest kernel
 	@demo/run $(BUILD)
 
 .PHONY: check
-check: setup-check setup-conformance all ## all tests
+check: setup-check setup-conformance setup-lab all ## all tests
 	@STRICT=$(STRICT) tests/run $(BUILD)
 
 .PHONY: check-unit
