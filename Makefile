@@ -100,6 +100,11 @@ check-conformance: setup-conformance all ## the OCI project's own validation pro
 bench-start: setup-check all ## time of a start against bare QEMU
 	@bench/start/run $(BUILD)
 
+.PHONY: bench-fastiov
+bench-fastiov: setup-check setup-lab all ## starts with a network function, in the lab
+	@scripts/setup scripts/packages-bench.txt
+	@bench/fastiov/run $(BUILD)
+
 .PHONY: bench-vmm
 bench-vmm: setup-check programs ## the machine monitor alone against QEMU, on any KVM
 	@bench/vmm/run $(BUILD)
