@@ -428,6 +428,9 @@ static int creation_monitor(struct creation *c, struct error *err)
 				.hostname = c->config.container.hostname,
 				.nics = c->network.nics,
 				.nics_n = c->network.n,
+				.network_wait_ms = strcmp(c->settings.network, "wait") == 0
+							   ? c->settings.network_timeout * 1000
+							   : 0,
 			},
 	};
 

@@ -29,12 +29,16 @@
 
 enum kind { STRING, SIZE, NUMBER };
 
+static const char *const network_words[] = {"start", "wait", NULL};
+static const char *const slots_words[] = {"auto", "no", "memory", "function", NULL};
+
 /* One table serves the file and the annotations. */
 static const struct key {
 	const char *name;
 	enum kind kind;
 	size_t offset;
 	uint64_t min, max;
+	const char *const *words; /* STRING: one of these, ending with NULL */
 } keys[] = {
 	{"engine", STRING, offsetof(struct settings, engine), 0, 0},
 	{"kernel", STRING, offsetof(struct settings, kernel), 0, 0},
@@ -48,14 +52,17 @@ static const struct key {
 	{"hugepages", NUMBER, offsetof(struct settings, hugepages), 0, 1},
 	{"scratch", SIZE, offsetof(struct settings, scratch), 0, 1ull << 50},
 	{"scratch_disk", SIZE, offsetof(struct settings, scratch_disk), 0, 1ull << 50},
-	{"slots", STRING, offsetof(struct settings, slots), 0, 0},
+	{"slots", STRING, offsetof(struct settings, slots), 0, 0, slots_words},
 	{"slots_socket", STRING, offsetof(struct settings, slots_socket), 0, 0},
 	{"slots_wait", NUMBER, offsetof(struct settings, slots_wait), 0, 100},
 	{"boot_timeout", NUMBER, offsetof(struct settings, boot_timeout), 1, 3600},
+	{"network", STRING, offsetof(struct settings, network), 0, 0, network_words},
+	/* A start that waits longer than the command does would not be noticed. */
+	{"network_timeout", NUMBER, offsetof(struct settings, network_timeout), 1, 45},
 };
 
-static const char *const default_annotations[] = {"engine", "vcpus", "memory", "scratch",
-						  "scratch_disk"};
+static const char *const default_annotations[] = {"engine",  "vcpus",	     "memory",
+						  "scratch", "scratch_disk", "network"};
 
 int settings_parse_size(const char *text, uint64_t *ret)
 {
@@ -84,12 +91,29 @@ int settings_parse_size(const char *text, uint64_t *ret)
 	return 0;
 }
 
+static int check_word(const struct key *k, const char *text, struct error *err)
+{
+	char list[128];
+	size_t n = 0;
+
+	if (!k->words)
+		return 0;
+	for (const char *const *w = k->words; *w; w++) {
+		if (strcmp(*w, text) == 0)
+			return 0;
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "", *w);
+	}
+	return error_set(err, EINVAL, "'%.64s' is not one of %s", text, list);
+}
+
 static int set_value(struct settings *s, const struct key *k, const char *text, struct error *err)
 {
 	void *at = (char *)s + k->offset;
 	uint64_t n;
 
 	if (k->kind == STRING) {
+		if (check_word(k, text, err) < 0)
+			return -err->code;
 		*(char **)at = arena_strdup(&s->arena, text);
 		return *(char **)at ? 0 : error_set(err, ENOMEM, "out of memory");
 	}
@@ -198,9 +222,11 @@ int settings_load(struct settings *ret, const char *path, struct error *err)
 		.memory = 512ull << 20,
 		.boot_timeout = 60,
 		.slots_wait = 30,
+		.network_timeout = 30,
 	};
 
 	s.engine = arena_strdup(&s.arena, "auto");
+	s.network = arena_strdup(&s.arena, "start");
 	s.kernel = locate(&s, CAISSON_DATA, "vmlinux");
 	s.initrd = locate(&s, CAISSON_DATA, "initramfs.cpio");
 	s.monitor = locate(&s, CAISSON_LIBEXEC, "caisson-vmm");
@@ -209,8 +235,8 @@ int settings_load(struct settings *ret, const char *path, struct error *err)
 	s.slots_socket = arena_strdup(&s.arena, LEASE_SOCKET);
 	s.cache = arena_strdup(&s.arena, "/var/cache/caisson");
 	s.annotations.v = arena_alloc(&s.arena, sizeof(default_annotations));
-	if (!s.engine || !s.kernel || !s.initrd || !s.monitor || !s.kernel_cmdline || !s.cache ||
-	    !s.slots || !s.slots_socket || !s.annotations.v) {
+	if (!s.engine || !s.network || !s.kernel || !s.initrd || !s.monitor || !s.kernel_cmdline ||
+	    !s.cache || !s.slots || !s.slots_socket || !s.annotations.v) {
 		arena_done(&s.arena);
 		return error_set(err, ENOMEM, "out of memory");
 	}

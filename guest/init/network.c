@@ -17,9 +17,8 @@
 #include "guest/init/uevent.h"
 #include "lib/cleanup.h"
 
-/* Drivers of passed-through functions may probe after the agent got to run. */
+/* Drivers of devices that the host emulates are ready at once; this is for a slow machine. */
 #define NIC_TIMEOUT_MS 10000
-#define MAC_SIZE 6
 
 struct request { /* one rtnetlink message under construction */
 	struct nlmsghdr h;
@@ -55,7 +54,7 @@ static void request_put_u32(struct request *r, uint16_t type, uint32_t x)
 	request_put(r, type, &x, sizeof(x));
 }
 
-static int netlink_open(struct error *err)
+int network_open(struct error *err)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
@@ -102,7 +101,7 @@ int network_loopback_up(struct error *err)
 	return 0;
 }
 
-static bool link_has_mac(const struct nlmsghdr *h, const uint8_t mac[MAC_SIZE])
+bool network_link_has_mac(const struct nlmsghdr *h, const uint8_t mac[MAC_SIZE])
 {
 	const struct ifinfomsg *i = NLMSG_DATA(h);
 	const struct rtattr *a = IFLA_RTA(i);
@@ -114,8 +113,7 @@ static bool link_has_mac(const struct nlmsghdr *h, const uint8_t mac[MAC_SIZE])
 	return false;
 }
 
-/* The index of the link with that MAC, 0 if there is none, or -errno. */
-static int link_find(int nl, const uint8_t mac[MAC_SIZE])
+int network_link_find(int nl, const uint8_t mac[MAC_SIZE])
 {
 	static uint8_t buf[16384];
 	struct request r;
@@ -136,7 +134,7 @@ static int link_find(int nl, const uint8_t mac[MAC_SIZE])
 				return index;
 			if (h->nlmsg_type == NLMSG_ERROR)
 				return -EPROTO;
-			if (!index && link_has_mac(h, mac))
+			if (!index && network_link_has_mac(h, mac))
 				index = ((const struct ifinfomsg *)NLMSG_DATA(h))->ifi_index;
 		}
 	}
@@ -146,12 +144,12 @@ static int link_wait(int nl, const uint8_t mac[MAC_SIZE])
 {
 	const uint64_t until = loop_now_ms() + NIC_TIMEOUT_MS;
 	_cleanup_close_ int events = -1;
-	int index = link_find(nl, mac);
+	int index = network_link_find(nl, mac);
 
 	if (index != 0)
 		return index;
 	events = uevent_open();
-	while ((index = link_find(nl, mac)) == 0)
+	while ((index = network_link_find(nl, mac)) == 0)
 		if (events < 0 || uevent_wait(events, until) < 0)
 			return -ENODEV;
 	return index;
@@ -272,19 +270,12 @@ static int neighbour_add(int nl, int index, const struct spec_neighbour *x, stru
 	return 0;
 }
 
-static int nic_setup(int nl, const struct spec_nic *nic, struct error *err)
+int network_configure(int nl, int index, const struct spec_nic *nic, struct error *err)
 {
-	const uint8_t *m = nic->mac;
-	int rc, index;
+	int rc;
 
 	if (strlen(nic->name) >= IFNAMSIZ)
 		return error_set(err, EINVAL, "name too long");
-	index = link_wait(nl, nic->mac);
-	if (index < 0) {
-		errno = -index;
-		return error_errno(err, "find MAC %02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2],
-				   m[3], m[4], m[5]);
-	}
 	rc = link_configure(nl, index, nic);
 	if (rc < 0) {
 		errno = -rc;
@@ -308,31 +299,48 @@ static int nic_setup(int nl, const struct spec_nic *nic, struct error *err)
 	return rc;
 }
 
-/* The kernel numbers the links in an order of its own: the name that one is to get may be what
- * another one is called so far. */
-static int link_unname(int nl, const struct spec_nic *nic)
+static int nic_setup(int nl, const struct spec_nic *nic, struct error *err)
+{
+	const uint8_t *m = nic->mac;
+	int index = link_wait(nl, nic->mac);
+
+	if (index < 0) {
+		errno = -index;
+		return error_errno(err, "find MAC %02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2],
+				   m[3], m[4], m[5]);
+	}
+	return network_configure(nl, index, nic, err);
+}
+
+int network_link_unname(int nl, int index)
 {
 	static const char pattern[] = "unnamed%d"; /* the kernel puts a number in */
-	int index = link_wait(nl, nic->mac);
 	struct request r;
 	struct ifinfomsg *i = request_init(&r, RTM_NEWLINK, 0, sizeof(*i));
 
-	if (index < 0)
-		return 0; /* nic_setup() says so */
 	i->ifi_index = index;
 	request_put(&r, IFLA_IFNAME, pattern, sizeof(pattern));
 	return request_run(nl, &r);
 }
 
+/* The kernel numbers the links in an order of its own: the name that one is to get may be what
+ * another one is called so far. */
+static int make_way(int nl, const struct spec_nic *nic)
+{
+	int index = link_wait(nl, nic->mac);
+
+	return index < 0 ? 0 /* nic_setup() says so */ : network_link_unname(nl, index);
+}
+
 int network_setup(const struct spec_nic *nics, uint32_t n, struct error *err)
 {
-	_cleanup_close_ int nl = netlink_open(err);
+	_cleanup_close_ int nl = network_open(err);
 	int rc;
 
 	if (nl < 0)
 		return nl;
 	for (uint32_t i = 0; n > 1 && i < n; i++) {
-		rc = link_unname(nl, &nics[i]);
+		rc = nics[i].late ? 0 : make_way(nl, &nics[i]);
 		if (rc < 0) {
 			errno = -rc;
 			return error_errno(err, "network interface '%s': make way for its name",
@@ -340,7 +348,7 @@ int network_setup(const struct spec_nic *nics, uint32_t n, struct error *err)
 		}
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		rc = nic_setup(nl, &nics[i], err);
+		rc = nics[i].late ? 0 : nic_setup(nl, &nics[i], err);
 		if (rc < 0)
 			return error_wrap(err, "network interface '%s'", nics[i].name);
 	}

@@ -6,6 +6,7 @@
 
 #include "guest/init/channel.h"
 #include "guest/init/container.h"
+#include "guest/init/latelink.h"
 #include "guest/init/process.h"
 #include "guest/init/sandbox.h"
 #include "lib/cleanup.h"
@@ -53,6 +54,8 @@ static int do_start(struct msg *m, uint32_t session, char **ret, struct error *e
 	wire_start_codec(m, &x);
 	if (msg_finish(m) < 0)
 		return 0;
+	if (latelink_hold_start(session, x.container))
+		return LATER;
 	return container_start(session, x.container, err) ?: LATER;
 }
 
@@ -217,6 +220,7 @@ int request_handle(const struct wire_header *h, const uint8_t *payload)
 	case WIRE_RESIZE:
 		return do_resize(h, payload);
 	case WIRE_HANGUP:
+		latelink_forget_start(h->session);
 		p = process_of_session(h->session);
 		if (p)
 			process_hangup(p);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "guest/init/cgroup.h"
+#include "guest/init/latelink.h"
 #include "guest/init/network.h"
 #include "guest/init/path.h"
 #include "lib/cleanup.h"
@@ -146,7 +147,9 @@ int sandbox_setup(const struct spec_sandbox *s, struct error *err)
 		return error_errno(err, "mount the shares of the host");
 	if (network_loopback_up(err) < 0)
 		return -err->code;
-	return s->nics_n ? network_setup(s->nics, s->nics_n, err) : 0;
+	if (s->nics_n && network_setup(s->nics, s->nics_n, err) < 0)
+		return -err->code;
+	return latelink_watch(s, err);
 }
 
 void sandbox_sync(void)

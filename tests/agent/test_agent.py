@@ -919,6 +919,170 @@ def test_setup_without_its_nic(fresh):
         fresh.setup(nics=[w.nic("eth9", mac("02:00:00:00:00:09"))])
 
 
+# --- Links that come late ---------------------------------------------------------------------------
+
+LATE_MAC = "02:00:00:00:00:09"
+RAW = dict(hostname=None, masked=(), readonly_paths=(),
+           mounts=[m for m in w.DEFAULT_MOUNTS if b"sysfs" not in m] +
+           [w.mount("/sys", "sysfs", "sysfs")],
+           devices=[w.device("/dev/net/tun", 0o20666, 10, 200)])
+
+
+def late_nic(address, name="pod0"):
+    return w.nic(name, mac(address), 1400, late=True,
+                 addresses=[w.address(2, 24, bytes([10, 1, 2, 3]), bytes([10, 1, 2, 255]))],
+                 routes=[w.route(2, 0, b"", gateway=bytes([10, 1, 2, 1]))])
+
+
+def network(guest, container="main"):
+    e = guest.exec(container, ["sh", "-c", "ip addr show pod0; ip route"])
+    e.wait()
+    return e.out()
+
+
+def do(guest, script, container="main", **kw):
+    e = guest.exec(container, ["sh", "-ec", script], caps=w.ALL_CAPS)
+    assert e.wait(**kw)[:2] == (0, 0), e.out() + e.out(2)
+    return e.out()
+
+
+def until(guest, condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, guest.console()[-3000:]
+        guest.idle(0.1)
+
+
+def configured(guest):
+    text = network(guest)
+    return all(x in text for x in ("UP,LOWER_UP> mtu 1400", "10.1.2.3/24 brd 10.1.2.255",
+                                   "default via 10.1.2.1 dev pod0"))
+
+
+@pytest.fixture
+def late(kernel, initrd, image):
+    """A guest of the test's own with one NIC, not set up."""
+    from guest import Guest
+    g = Guest(kernel, initrd, disks=[("lower", image, True)], nics=[(NIC_MAC, "user,restrict=on")])
+    yield g
+    assert "Oops" not in g.console()
+    g.close()
+
+
+def test_late_link_is_not_waited_for(late):
+    """The container runs without it; it is configured when it is there."""
+    began = time.monotonic()
+    late.setup(nics=[late_nic(LATE_MAC)])
+    late.background("main", caps=w.ALL_CAPS, **RAW)
+    assert time.monotonic() - began < 9  # what a link that is not late gets
+    assert "pod0" not in network(late)
+    do(late, f"ip link set eth0 address {LATE_MAC}")
+    until(late, lambda: configured(late))
+
+
+def test_late_link_that_is_there(late):
+    """It is ready before the first container is."""
+    late.setup(nics=[late_nic(NIC_MAC)])
+    out, _, _ = late.sh("ip addr show pod0; ip route", hostname=None)
+    assert "10.1.2.3/24" in out and "default via 10.1.2.1 dev pod0" in out
+
+
+def test_late_link_comes_again(late):
+    """Its driver lets go of the device and takes it again, as a card's reset does: a new link."""
+    late.setup(nics=[late_nic(NIC_MAC)])
+    late.background("main", caps=w.ALL_CAPS, **RAW)
+    device = do(late, "basename $(readlink /sys/class/net/pod0/device)").strip()
+    index = do(late, "cat /sys/class/net/pod0/ifindex")
+    for _ in range(3):
+        do(late, f"echo {device} >/sys/bus/virtio/drivers/virtio_net/unbind")
+        assert "pod0" not in network(late) and "default" not in network(late)
+        do(late, f"echo {device} >/sys/bus/virtio/drivers/virtio_net/bind")
+        until(late, lambda: configured(late))
+    assert do(late, "cat /sys/class/net/pod0/ifindex") != index
+
+
+def test_late_link_and_its_copies(late):
+    """What a container stacks on the link has its MAC, and is the container's."""
+    late.setup(nics=[late_nic(NIC_MAC)])
+    late.background("main", caps=w.ALL_CAPS, **RAW)
+    do(late, f"tunctl -t copy; ip link set copy address {NIC_MAC}; ip link set copy up")
+    late.idle(0.5)
+    assert configured(late)
+    assert "mtu 1500" in do(late, "ip addr show copy") and "10.1.2.3" not in do(late, "ip addr show copy")
+
+
+def test_late_link_takes_its_name(late):
+    """The kernel named another link so: that one gets out of the way."""
+    late.setup(nics=[late_nic(LATE_MAC)])
+    late.background("main", caps=w.ALL_CAPS, **RAW)
+    do(late, f"tunctl -t pod0; ip link set eth0 address {LATE_MAC}")
+    until(late, lambda: configured(late))
+    assert "unnamed0" in do(late, "ip link")
+
+
+def test_start_waits_for_the_network(late):
+    late.setup(nics=[late_nic(LATE_MAC)], network_wait_ms=60000)
+    s = late.create("main", w.process(["/bin/sh", "-c", "ip addr show pod0; sleep 1000"],
+                                      caps=w.ALL_CAPS), **RAW)
+    start = late.session()
+    start.send(w.START, w.string("main"))
+    late.idle(1)
+    assert not start.results and s.out() == ""
+    do(late, f"ip link set eth0 address {LATE_MAC}")
+    late.pump(lambda: start.results, 20, "result of START")
+    assert start.results == [(0, None)]
+    s.expect("10.1.2.3/24")
+    late.kill(late.background("second"))  # nothing waits any more
+
+
+def test_start_gives_up(late):
+    """After a bounded time and with a sentence; the next start waits again."""
+    late.setup(nics=[late_nic(LATE_MAC)], network_wait_ms=1000)
+    s = late.create("main", w.process(["/bin/sh", "-c", "sleep 1000"], caps=w.ALL_CAPS),
+                    **RAW)
+    for _ in range(2):
+        with pytest.raises(Result, match=r"network interface 'pod0' \(MAC 02:00:00:00:00:09\) is not "
+                           "there after 1000 ms") as e:
+            late.start("main")
+        assert e.value.code == errno.ETIMEDOUT
+    do(late, f"tunctl -t tap; ip link set tap address {LATE_MAC}")
+    with pytest.raises(Result, match="network interface 'pod0' has no carrier after 1000 ms"):
+        late.start("main")
+    do(late, f"ip link del pod0; ip link set eth0 address {LATE_MAC}")
+    late.start("main")
+    assert late.kill(s) == (0, KILL, False)
+
+
+def test_start_of_a_network_that_cannot_be(late):
+    """A route that the guest's kernel refuses is no reason to wait to the end."""
+    bad = w.nic("pod0", mac(NIC_MAC), late=True,
+                routes=[w.route(2, 0, b"", gateway=bytes([192, 168, 0, 1]))])
+    late.setup(nics=[bad], network_wait_ms=60000)
+    late.create("main", w.process(["/bin/true"]))
+    began = time.monotonic()
+    with pytest.raises(Result, match="network interface 'pod0': add route to 0.0.0.0/0"):
+        late.start("main")
+    assert time.monotonic() - began < 30
+    until(late, lambda: "pod0': add route" in late.console())
+
+
+def test_start_whose_client_goes(late):
+    """A client that does not wait any longer has not started anything."""
+    late.setup(nics=[late_nic(LATE_MAC)], network_wait_ms=60000)
+    s = late.create("main", w.process(["/bin/echo", "ran"], caps=w.ALL_CAPS),
+                    **RAW)
+    start = late.session()
+    start.send(w.START, w.string("main"))
+    late.idle(0.5)
+    start.send(w.HANGUP)
+    do(late, f"ip link set eth0 address {LATE_MAC}")
+    until(late, lambda: "10.1.2.3" in network(late))
+    late.idle(0.5)
+    assert s.out() == "" and not start.results
+    late.start("main")
+    assert s.wait() == (0, 0, False) and s.out() == "ran\n"
+
+
 def test_shutdown_with_containers(fresh):
     fresh.setup()
     fresh.background("one")

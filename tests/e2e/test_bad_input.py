@@ -280,6 +280,8 @@ SETTINGS = {
     "kernel": ('{"kernel": "/no/vmlinux"}', ["/no/vmlinux"]),
     "initrd": ('{"initrd": "/no/initrd"}', ["/no/initrd"]),
     "monitor": ('{"monitor": "/no/monitor"}', ["/no/monitor"]),
+    "network": ('{"network": "later"}', ["network", "'later'", "start, wait"]),
+    "network-timeout": ('{"network_timeout": 60}', ["network_timeout", "'60'"]),
     "annotations": ('{"annotations": ["warp"]}', ["'warp'"]),
     "annotations-type": ('{"annotations": "all"}', ["annotations"]),
     "cache": ('{"cache": "/proc/cache"}', ["/proc"]),
