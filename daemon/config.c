@@ -65,7 +65,7 @@ static int get_bool(const char *name, struct json_object *o, bool *ret, struct e
 
 static int get_prepare(struct daemon_config *c, struct json_object *o, struct error *err)
 {
-	bool yes;
+	bool yes = true;
 
 	if (!json_object_is_type(o, json_type_object))
 		return error_set(err, EINVAL, "prepare is not an object");

@@ -142,7 +142,10 @@ class Daemon:
             states = [s["state"] for s in self.slots()]
             return states.count("ready") == n and "preparing" not in states \
                 and "dirty" not in states and "cold" not in states
-        eventually(look, f"{n} ready slots", bound)
+        try:
+            eventually(look, f"{n} ready slots", bound)
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {self.slots()}: {self.log.read_text()}") from None
         return self
 
     def done(self):
