@@ -123,10 +123,26 @@ static int check_config_file(const struct creation *c, struct error *err)
 	return 0;
 }
 
-static int creation_load(struct creation *c, struct error *err)
+/* What the machine is made of; a member of a pod has its sandbox's. */
+static int choose_machine(struct creation *c, struct error *err)
 {
 	const struct engine_ops *engine;
 
+	if (c->config.pod == POD_MEMBER)
+		return pod_engine(c->o->root, c->o->id, &c->config, &c->settings.engine, err);
+	engine = engine_choose(c->settings.engine, err);
+	if (!engine)
+		return -err->code;
+	c->settings.engine = arena_strdup(&c->settings.arena, engine->name);
+	if (access(c->settings.kernel, R_OK) < 0)
+		return error_errno(err, "guest kernel '%s'", c->settings.kernel);
+	if (access(c->settings.initrd, R_OK) < 0)
+		return error_errno(err, "guest initramfs '%s'", c->settings.initrd);
+	return 0;
+}
+
+static int creation_load(struct creation *c, struct error *err)
+{
 	if (!realpath(c->o->bundle ? c->o->bundle : ".", c->bundle))
 		return error_errno(err, "bundle '%s'", c->o->bundle ? c->o->bundle : ".");
 	if (check_config_file(c, err) < 0)
@@ -136,14 +152,8 @@ static int creation_load(struct creation *c, struct error *err)
 	if (settings_load(&c->settings, c->o->settings, err) < 0 ||
 	    settings_apply(&c->settings, &c->config, err) < 0)
 		return -err->code;
-	engine = engine_choose(c->settings.engine, err);
-	if (!engine)
+	if (choose_machine(c, err) < 0)
 		return -err->code;
-	c->settings.engine = arena_strdup(&c->settings.arena, engine->name);
-	if (access(c->settings.kernel, R_OK) < 0)
-		return error_errno(err, "guest kernel '%s'", c->settings.kernel);
-	if (access(c->settings.initrd, R_OK) < 0)
-		return error_errno(err, "guest initramfs '%s'", c->settings.initrd);
 	c->config.container.id = arena_strdup(&c->config.arena, c->o->id);
 	c->config.container.process.extra_fds = c->o->preserve_fds;
 	c->config.container.rootfs.lower_share = -1;
@@ -301,6 +311,7 @@ static int creation_scope(struct creation *c, struct error *err)
 		return -err->code;
 	c->state.cgroup = arena_strdup(&c->state.arena, cgroup);
 	c->state.scope = arena_strdup(&c->state.arena, c->scope.unit);
+	timeline_mark("scope");
 	return 0;
 }
 
@@ -745,6 +756,8 @@ int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *
 		if (s.cgroup && cgroup_kill(s.cgroup, err) < 0 && !is_no_cgroup(err))
 			first = first.code ? first : *err;
 		if (s.netns && network_release(s.netns, err) < 0)
+			first = first.code ? first : *err;
+		if (s.scope && scope_stop(s.scope, err) < 0)
 			first = first.code ? first : *err;
 		if (s.cgroup && cgroup_remove(s.cgroup, err) < 0 && !is_no_cgroup(err))
 			first = first.code ? first : *err;
