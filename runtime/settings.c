@@ -48,6 +48,7 @@ static const struct key {
 	{"hugepages", NUMBER, offsetof(struct settings, hugepages), 0, 1},
 	{"scratch", SIZE, offsetof(struct settings, scratch), 0, 1ull << 50},
 	{"scratch_disk", SIZE, offsetof(struct settings, scratch_disk), 0, 1ull << 50},
+	{"timelines", STRING, offsetof(struct settings, timelines), 0, 0},
 	{"boot_timeout", NUMBER, offsetof(struct settings, boot_timeout), 1, 3600},
 	{"network", STRING, offsetof(struct settings, network), 0, 0, network_words},
 	/* A start that waits longer than the command does would not be noticed. */
@@ -224,9 +225,10 @@ int settings_load(struct settings *ret, const char *path, struct error *err)
 	s.monitor = locate(&s, CAISSON_LIBEXEC, "caisson-vmm");
 	s.kernel_cmdline = arena_strdup(&s.arena, "");
 	s.cache = arena_strdup(&s.arena, "/var/cache/caisson");
+	s.timelines = arena_strdup(&s.arena, "");
 	s.annotations.v = arena_alloc(&s.arena, sizeof(default_annotations));
 	if (!s.engine || !s.network || !s.kernel || !s.initrd || !s.monitor || !s.kernel_cmdline ||
-	    !s.cache || !s.annotations.v) {
+	    !s.cache || !s.timelines || !s.annotations.v) {
 		arena_done(&s.arena);
 		return error_set(err, ENOMEM, "out of memory");
 	}
