@@ -116,10 +116,9 @@ const struct command cmd_trace = {
 		"Every start records its phases, by one clock. This shows those of the containers "
 		"named, of timelines in files (with a slash in the name: ./t), or of all "
 		"containers, side by side: as JSON in the Trace Event Format, which Perfetto "
-		"(ui.perfetto.dev) and chrome://tracing open, or as a picture. A timeline goes "
-		"with "
-		"its container, unless it was written elsewhere (--timeline) or the settings say "
-		"where timelines stay (timelines).",
+		"(ui.perfetto.dev) and chrome://tracing open, or as a picture.\n"
+		"A timeline goes with its container, unless it was written elsewhere "
+		"(--timeline) or the settings say where timelines stay (timelines).",
 	.options = options,
 	.args_max = 1024,
 	.run = run,
