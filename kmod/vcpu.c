@@ -16,6 +16,7 @@
 #include <linux/smp.h>
 #include <linux/uaccess.h>
 #include <asm/cpufeature.h>
+#include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
@@ -102,6 +103,8 @@ static void host_to_guest(struct host_state *h)
 
 static void guest_to_host(const struct host_state *h)
 {
+	u64 dr6;
+
 	if (ibpb && boot_cpu_has(X86_FEATURE_IBPB))
 		wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	cr4_write(h->cr4);
@@ -109,6 +112,10 @@ static void guest_to_host(const struct host_state *h)
 	wrmsrl(MSR_CSTAR, h->cstar);
 	wrmsrl(MSR_SYSCALL_MASK, h->fmask);
 	wrmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	/* A trap of the guest's, seen by nobody here, must not be taken for the host's next. */
+	asm volatile("mov %%dr6, %0" : "=r"(dr6));
+	if (dr6 != DR6_RESERVED)
+		asm volatile("mov %0, %%dr6" : : "r"((u64)DR6_RESERVED));
 	asm volatile("mov %0, %%dr7" : : "r"(h->dr7));
 	if (h->cr4 & X86_CR4_PKE)
 		wrpkru(h->pkru);

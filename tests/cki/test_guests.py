@@ -19,8 +19,12 @@ SPECIAL = {"stack-bad": (KILLED, "the kernel stack cannot be written"),
 NAMES = sorted(p.name for p in HERE.iterdir() if (p / "main.c").exists())
 
 
+CPUS = {"smp": 2}
+
+
 def command(name, seconds=60):
-    return [BUILD / "tests/cki/cki-runner", "-t", str(seconds), BUILD / f"tests/cki/cki-{name}"]
+    return [BUILD / "tests/cki/cki-runner", "-c", str(CPUS.get(name, 1)), "-t", str(seconds),
+            BUILD / f"tests/cki/cki-{name}"]
 
 
 def interrupts():
