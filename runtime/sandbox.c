@@ -425,6 +425,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.memory = c->settings.memory,
 		.hugepages = c->settings.hugepages != 0,
 		.memory_fd = -1,
+		.growth_fd = -1,
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,
