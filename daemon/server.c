@@ -192,8 +192,8 @@ static void on_lease(struct server *s, struct peer *p, const struct lease_reques
 	*p->lease = 0;
 	p->tries = 0;
 	p->why.code = 0;
-	/* Ready or not, without waiting. */
-	try_lease(s, p, r->want.wait_ms ? monotonic_ns() : UINT64_MAX);
+	/* In its turn: what has just become free is for who waits already.  server_step() is next,
+	 * and finds the deadline of who does not wait passed. */
 }
 
 /* --- TAKE --- */
