@@ -105,6 +105,7 @@ static void grant(struct server *s, struct peer *p, struct slot *slot)
 	/* Whoever is not there any more has not got it. */
 	if (reply(p, &r, NULL, 0) < 0)
 		lender_cancel(s->lender, slot);
+	timeline_mark("lease-sent");
 }
 
 static int none_free(const struct server *s, const struct peer *p, struct error *err)
