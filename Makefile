@@ -99,8 +99,16 @@ check-conformance: setup-conformance all ## the OCI project's own validation pro
 	@STRICT=$(STRICT) tests/run $(BUILD) conformance
 
 .PHONY: bench-start
-bench-start: setup-check all ## time of a start against bare QEMU
+bench-start: setup-check all ## time of a start: against QEMU, on the engine that there is
 	@bench/start/run $(BUILD)
+
+# Clocks: emulated time, and counted instructions, which other load on the machine does not change.
+BENCH_START_LAB = lab/lab run kvm --build $(BUILD) --set hugepages=1024
+.PHONY: bench-start-lab
+bench-start-lab: setup-lab all ## the same on KVM, in the lab: against QEMU's microvm and crun
+	@$(BENCH_START_LAB) --name bench-start --timeout 3600 -- bench/start/run /build
+	@$(BENCH_START_LAB) --name bench-start-counted --icount --timeout 7200 -- \
+		bench/start/run /build --rounds 4 --at-once 1,4
 
 .PHONY: bench-vmm
 bench-vmm: setup-check programs ## the machine monitor alone against QEMU, on any KVM

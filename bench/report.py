@@ -23,6 +23,14 @@ def machine():
             "load_before": os.getloadavg()}
 
 
+def clock():
+    """What its figures were measured with; in the lab, which says so, not the host's own time."""
+    lab = os.environ.get("CAISSON_CLOCK")
+    if not lab and "TCG" in machine()["cpu"]:
+        lab = "emulated wall clock (QEMU TCG)"
+    return lab or "wall clock"
+
+
 def summary(series):
     """Median and spread (smallest, largest, quartiles) of a series."""
     q = statistics.quantiles(series, n=4) if len(series) > 1 else [series[0]] * 3
@@ -42,6 +50,9 @@ class Report:
 
     def series(self, name, values, unit):
         self.data["series"][name] = {"unit": unit, "values": values, **summary(values)}
+
+    def median(self, name):
+        return self.data["series"][name]["median"]
 
     def claim(self, name, value, unit, op, goal):
         self.data["claims"].append({"name": name, "value": value, "unit": unit, "op": op,

@@ -91,6 +91,24 @@ static int read_resources(struct config *ret, struct error *err)
 	return config_resources_parse(ret, "the options", json, strlen(json), err);
 }
 
+/*
+ * What the guest may have no more is given back by its balloon; what it may have again, it takes.
+ * Best effort: the limit is in force already, and several containers share one machine.
+ */
+static void resize(struct container *c, int64_t limit)
+{
+	struct wire_machine_memory request = {.bytes = (uint64_t)limit + SETTINGS_GUEST_OVERHEAD};
+	struct error ignored;
+	struct msg m;
+
+	if (c->state.sandbox || limit <= 0)
+		return;
+	msg_init_encode(&m);
+	wire_machine_memory_codec(&m, &request);
+	client_call(c->dir_fd, WIRE_MACHINE_MEMORY, &m, NULL, &ignored);
+	msg_done(&m);
+}
+
 static int update(struct container *c, const struct config *new, struct error *err)
 {
 	struct wire_update head = {.container = c->state.id};
@@ -109,6 +127,8 @@ static int update(struct container *c, const struct config *new, struct error *e
 		rc = scope_update(c->state.scope, &new->host, err);
 	else if (rc == 0 && c->state.cgroup)
 		rc = cgroup_update(c->state.cgroup, &new->host, err);
+	if (rc == 0)
+		resize(c, r.memory_max);
 	return rc;
 }
 
@@ -138,7 +158,9 @@ const struct command cmd_update = {
 	.summary = "change the limits of a container",
 	.details =
 		"Limits on memory, processes and CPU time are set in the guest; the host's cgroup "
-		"of the sandbox gets CPU time, weight and placement. With --resources the other "
+		"of the sandbox gets CPU time, weight and placement. Memory that the guest of a "
+		"container that has its machine to itself needs no more under a new limit, it is "
+		"asked to give back to the host (engine kvm). With --resources the other "
 		"options are not looked at.",
 	.options = options,
 	.args_min = 1,

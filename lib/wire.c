@@ -43,6 +43,9 @@ static const struct {
 	{WIRE_UPDATE, false, WIRE_PAYLOAD_MAX, "UPDATE"},
 	{WIRE_STATS, false, 4096, "STATS"},
 	{WIRE_SHUTDOWN, false, 0, "SHUTDOWN"},
+	{WIRE_MACHINE_PAUSE, false, 0, "MACHINE_PAUSE"},
+	{WIRE_MACHINE_RESUME, false, 0, "MACHINE_RESUME"},
+	{WIRE_MACHINE_MEMORY, false, 8, "MACHINE_MEMORY"},
 	{WIRE_RESIZE, false, 4, "RESIZE"},
 	{WIRE_HANGUP, false, 0, "HANGUP"},
 	{WIRE_DATA, true, WIRE_DATA_MAX, "DATA"},
@@ -151,6 +154,11 @@ void wire_resize_codec(struct msg *m, struct wire_resize *x)
 {
 	msg_u16(m, &x->rows);
 	msg_u16(m, &x->columns);
+}
+
+void wire_machine_memory_codec(struct msg *m, struct wire_machine_memory *x)
+{
+	msg_u64(m, &x->bytes);
 }
 
 void wire_credit_codec(struct msg *m, struct wire_credit *x)

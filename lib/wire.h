@@ -54,6 +54,13 @@ enum wire_type {
 	WIRE_STATS,	/* wire_target; text: lines "FILE[.KEY] VALUE" of its control group */
 	WIRE_SHUTDOWN,	/* no payload: kill everything, sync, unmount, power off */
 
+	/* Requests to the monitor itself, with a WIRE_RESULT of its own; the guest never sees them.
+	 */
+	WIRE_MACHINE_PAUSE =
+		24,	     /* no payload: the whole machine; EBUSY: it has several containers */
+	WIRE_MACHINE_RESUME, /* no payload; EALREADY: it is not paused */
+	WIRE_MACHINE_MEMORY, /* wire_machine_memory; EBUSY as above */
+
 	/* Without an answer, host to guest. */
 	WIRE_RESIZE = 32, /* wire_resize: the terminal of this session's process */
 	WIRE_HANGUP,	  /* the client of this session is gone */
@@ -125,6 +132,10 @@ struct wire_resize {
 	uint16_t rows, columns;
 };
 
+struct wire_machine_memory {
+	uint64_t bytes; /* with how many the guest is to do */
+};
+
 struct wire_credit {
 	uint32_t bytes;
 };
@@ -145,6 +156,7 @@ void wire_freeze_codec(struct msg *m, struct wire_freeze *x);
 void wire_target_codec(struct msg *m, struct wire_target *x);
 void wire_update_codec(struct msg *m, struct wire_update *x);
 void wire_resize_codec(struct msg *m, struct wire_resize *x);
+void wire_machine_memory_codec(struct msg *m, struct wire_machine_memory *x);
 void wire_credit_codec(struct msg *m, struct wire_credit *x);
 
 #endif

@@ -16,8 +16,6 @@
 
 #define SETTINGS_SIZE_MAX (1u << 20)
 #define ANNOTATION_PREFIX "io.caisson."
-/* The guest's kernel and agent, beside what a container may use up to its limit. */
-#define GUEST_OVERHEAD (64ull << 20)
 
 #ifndef CAISSON_LIBEXEC
 #define CAISSON_LIBEXEC "/usr/libexec/caisson"
@@ -282,8 +280,8 @@ int settings_apply(struct settings *s, const struct config *c, struct error *err
 	need = c->memory_limit > 0 ? (uint64_t)c->memory_limit : 0;
 	if (need > (uint64_t)info.totalram * info.mem_unit)
 		need = 0;
-	if (need && s->memory < need + GUEST_OVERHEAD)
-		s->memory = need + GUEST_OVERHEAD;
+	if (need && s->memory < need + SETTINGS_GUEST_OVERHEAD)
+		s->memory = need + SETTINGS_GUEST_OVERHEAD;
 	s->memory = (s->memory + (2u << 20) - 1) & ~((2ull << 20) - 1);
 	return 0;
 }

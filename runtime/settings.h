@@ -13,6 +13,8 @@
 #include "runtime/config.h"
 
 #define SETTINGS_FILE "/etc/caisson/config.json"
+/* Bytes for the guest's kernel and agent, beside what a container may use up to its limit. */
+#define SETTINGS_GUEST_OVERHEAD (64ull << 20)
 
 struct settings {
 	char *engine;			 /* "auto", or an engine's name */

@@ -141,8 +141,11 @@ static int add_all(struct devices *d, const struct virtio_env *env, const struct
 	if (virtio_rng_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
 		return -err->code;
 	/* Memory of the lender's stays where it is: a function may be writing to it. */
-	if (!env->mem->lent && (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0))
-		return -err->code;
+	if (!env->mem->lent) {
+		if (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
+			return -err->code;
+		d->balloon = dev;
+	}
 	return add_shares(d, env, err);
 }
 
@@ -152,6 +155,7 @@ int devices_init(struct devices *d, const struct machine *m, const struct mem *m
 	const struct virtio_env env = {.mem = mem, .io = &d->io, .log_fd = m->log_fd};
 
 	d->n = 0;
+	d->balloon = NULL;
 	d->fileserver = FILESERVER_NONE;
 	if (io_init(&d->io, err) < 0)
 		return -err->code;
@@ -190,6 +194,31 @@ int devices_start(struct devices *d, struct error *err)
 void devices_stop(struct devices *d)
 {
 	io_stop(&d->io);
+}
+
+int devices_pause(struct devices *d, int timeout_ms, struct error *err)
+{
+	int rc = io_pause(&d->io, timeout_ms);
+
+	return rc < 0 ? error_set(err, -rc, "a device did not come to rest within %d ms",
+				  timeout_ms)
+		      : 0;
+}
+
+void devices_resume(struct devices *d)
+{
+	io_resume(&d->io);
+}
+
+int devices_resize(struct devices *d, uint64_t bytes, struct error *err)
+{
+	if (!d->balloon)
+		return error_set(err, EOPNOTSUPP,
+				 "the machine has no balloon, since its memory is lent");
+	virtio_balloon_set(d->balloon, bytes < d->balloon->env.mem->size
+					       ? d->balloon->env.mem->size - bytes
+					       : 0);
+	return 0;
 }
 
 int devices_cmdline(const struct devices *d, char *buf, size_t size)

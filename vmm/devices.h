@@ -50,6 +50,7 @@ struct devices {
 	struct fileserver fileserver;
 	struct device_slot slots[DEVICES_MAX];
 	unsigned int n;
+	struct virtio_device *balloon; /* one of them; NULL: there is none */
 };
 
 /*
@@ -65,6 +66,18 @@ void devices_done(struct devices *d);
 /* The I/O thread, which confines itself before it does anything. */
 int devices_start(struct devices *d, struct error *err);
 void devices_stop(struct devices *d);
+
+/*
+ * On 0 nobody of us is at work for the guest: no request is begun or completed until
+ * devices_resume().  What others have begun for it goes on (vhost fills the buffers that it posted,
+ * a disk request in flight ends in memory).  -ETIMEDOUT: one does not come to rest, and all go on.
+ * With the vCPUs paused; harmless when paused.
+ */
+int devices_pause(struct devices *d, int timeout_ms, struct error *err);
+void devices_resume(struct devices *d);
+
+/* Asks the guest to do with `bytes` of its memory.  -EOPNOTSUPP: there is no balloon. */
+int devices_resize(struct devices *d, uint64_t bytes, struct error *err);
 
 /* What the kernel is told of them, each with a blank before it.  -E2BIG. */
 int devices_cmdline(const struct devices *d, char *buf, size_t size);

@@ -9,27 +9,40 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/condition.h"
 
 #define ROUND_EVENTS 32
 
-static void asked_to_stop(struct io_watch *w, uint32_t events)
+/* A callback, so that no other runs meanwhile. */
+static void attend(struct io_watch *w, uint32_t events)
 {
 	struct io *io = w->arg;
+	eventfd_t n;
 
 	(void)events;
-	io->stopping = true;
+	eventfd_read(w->fd, &n);
+	pthread_mutex_lock(&io->lock);
+	io->parked = true;
+	pthread_cond_broadcast(&io->changed);
+	while (io->paused && !io->asked_to_stop)
+		pthread_cond_wait(&io->changed, &io->lock);
+	io->parked = false;
+	io->stopping = io->asked_to_stop;
+	pthread_mutex_unlock(&io->lock);
 }
 
 int io_init(struct io *io, struct error *err)
 {
 	*io = (struct io){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
-	io->stop = (struct io_watch){
+	pthread_mutex_init(&io->lock, NULL);
+	condition_init(&io->changed);
+	io->attention = (struct io_watch){
 		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 		.events = EPOLLIN,
-		.ready = asked_to_stop,
+		.ready = attend,
 		.arg = io,
 	};
-	if (io->epoll_fd < 0 || io->stop.fd < 0 || io_add(io, &io->stop) < 0) {
+	if (io->epoll_fd < 0 || io->attention.fd < 0 || io_add(io, &io->attention) < 0) {
 		error_errno(err, "set up the I/O thread");
 		io_done(io);
 		return -err->code;
@@ -40,8 +53,8 @@ int io_init(struct io *io, struct error *err)
 void io_done(struct io *io)
 {
 	cleanup_close(&io->epoll_fd);
-	cleanup_close(&io->stop.fd);
-	io->epoll_fd = io->stop.fd = -1;
+	cleanup_close(&io->attention.fd);
+	io->epoll_fd = io->attention.fd = -1;
 }
 
 static int control(struct io *io, int op, struct io_watch *w)
@@ -143,11 +156,43 @@ int io_start(struct io *io, int (*enter)(void *arg, struct error *err), void *ar
 	return 0;
 }
 
+int io_pause(struct io *io, int timeout_ms)
+{
+	struct timespec until = condition_deadline(timeout_ms);
+	int rc = 0;
+
+	if (!io->started)
+		return 0;
+	pthread_mutex_lock(&io->lock);
+	io->paused = true;
+	eventfd_write(io->attention.fd, 1);
+	while (!io->parked && rc == 0)
+		rc = pthread_cond_timedwait(&io->changed, &io->lock, &until);
+	if (rc) {
+		io->paused = false;
+		pthread_cond_broadcast(&io->changed);
+	}
+	pthread_mutex_unlock(&io->lock);
+	return -rc;
+}
+
+void io_resume(struct io *io)
+{
+	pthread_mutex_lock(&io->lock);
+	io->paused = false;
+	pthread_cond_broadcast(&io->changed);
+	pthread_mutex_unlock(&io->lock);
+}
+
 void io_stop(struct io *io)
 {
 	if (!io->started)
 		return;
-	eventfd_write(io->stop.fd, 1);
+	pthread_mutex_lock(&io->lock);
+	io->asked_to_stop = true;
+	pthread_cond_broadcast(&io->changed);
+	pthread_mutex_unlock(&io->lock);
+	eventfd_write(io->attention.fd, 1);
 	pthread_join(io->thread, NULL);
 	io->started = false;
 }

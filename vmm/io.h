@@ -29,8 +29,12 @@ struct io_watch {
 
 struct io {
 	int epoll_fd;
-	struct io_watch stop; /* an eventfd */
-	bool stopping;	      /* the I/O thread's own */
+	struct io_watch attention; /* an eventfd: the thread is to pause, or to stop */
+	bool stopping;		   /* the I/O thread's own */
+	pthread_mutex_t lock;	   /* the next three */
+	bool asked_to_stop, paused;
+	bool parked; /* it has seen that */
+	pthread_cond_t changed;
 	pthread_t thread;
 	bool started;
 	int (*enter)(void *arg, struct error *err);
@@ -50,6 +54,14 @@ int io_start(struct io *io, int (*enter)(void *arg, struct error *err), void *ar
 	     struct error *err);
 /* Ends the loop and waits for the thread.  Harmless when it does not run. */
 void io_stop(struct io *io);
+
+/*
+ * On return no callback runs, and none begins until io_resume().  -ETIMEDOUT: one did not return
+ * within timeout_ms, and all goes on.  Harmless when paused, or when the thread does not run.  Not
+ * from a callback; not together with io_stop().
+ */
+int io_pause(struct io *io, int timeout_ms);
+void io_resume(struct io *io);
 
 /* 0 or -errno.  Adding twice and removing what is not there are harmless. */
 int io_add(struct io *io, struct io_watch *w);

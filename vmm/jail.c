@@ -231,6 +231,17 @@ static int set_caps(uint64_t caps, struct error *err)
 	return 0;
 }
 
+/* Up to the last that the kernel knows. */
+static int drop_bounding(uint64_t kept, struct error *err)
+{
+	for (unsigned int c = 0; c < 64; c++) {
+		if (kept >> c & 1 || prctl(PR_CAPBSET_DROP, c, 0, 0, 0) == 0)
+			continue;
+		return errno == EINVAL ? 0 : error_errno(err, "drop capability %u", c);
+	}
+	return 0;
+}
+
 int jail_drop(uid_t uid, enum jail_caps kind, struct error *err)
 {
 	uint64_t caps = (kind >= JAIL_FILE_CAPS ? file_caps : 0) |
@@ -239,9 +250,8 @@ int jail_drop(uid_t uid, enum jail_caps kind, struct error *err)
 
 	/* The keys of whoever called us are not for this process.  No kernel keys, no harm. */
 	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
-	for (unsigned int c = 0; c < 64; c++)
-		if (!(caps >> c & 1) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
-			return error_errno(err, "drop capability %u", c);
+	if (drop_bounding(caps, err) < 0)
+		return -err->code;
 	/* Who becomes the guest's root for a call, and itself again, would lose them on the way. */
 	if (kind >= JAIL_USER_CAPS &&
 	    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED, 0, 0,

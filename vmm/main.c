@@ -35,6 +35,7 @@ enum { EVENT_SIGNAL = 1, EVENT_EXIT, EVENT_CONSOLE, EVENT_LIFELINE };
 
 struct vmm {
 	struct machine machine;
+	struct relay_machine control;
 	const struct engine_ops *engine;
 	struct guest *guest;
 	struct relay relay;
@@ -100,12 +101,34 @@ static int confine(struct vmm *v, struct error *err)
 	return confine_syscalls(allowed, ARRAY_SIZE(allowed), err);
 }
 
+static int pause_machine(void *arg, struct error *err)
+{
+	struct vmm *v = arg;
+
+	return v->engine->pause(v->guest, err);
+}
+
+static int resume_machine(void *arg, struct error *err)
+{
+	struct vmm *v = arg;
+
+	return v->engine->resume(v->guest, err);
+}
+
+static int resize_machine(void *arg, uint64_t bytes, struct error *err)
+{
+	struct vmm *v = arg;
+
+	return v->engine->resize(v->guest, bytes, err);
+}
+
 static int vmm_start(struct vmm *v, struct error *err)
 {
 	sigset_t set;
 
 	prctl(PR_SET_NAME, "caisson-vmm");
-	/* Threads share one heap: they allocate next to nothing. */
+	/* Threads share one heap: they allocate next to nothing, and their filters have not the
+	 * calls that make another. */
 	mallopt(M_ARENA_MAX, 1);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
@@ -115,7 +138,7 @@ static int vmm_start(struct vmm *v, struct error *err)
 	v->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (v->signal_fd < 0 || v->epoll_fd < 0)
 		return error_errno(err, "make an event loop");
-	v->engine = engine_choose(v->machine.engine, err);
+	v->engine = engine_find(v->machine.engine, err); /* the command has looked */
 	if (!v->engine)
 		return -err->code;
 	if (v->machine.serve_shares)
@@ -129,8 +152,9 @@ static int vmm_start(struct vmm *v, struct error *err)
 	    add_event(v, v->console.fd, EVENT_CONSOLE, err) < 0 ||
 	    add_event(v, v->machine.lifeline_fd, EVENT_LIFELINE, err) < 0)
 		return -err->code;
+	v->control = (struct relay_machine){pause_machine, resume_machine, resize_machine, v};
 	if (relay_init(&v->relay, v->epoll_fd, v->machine.listen_fd, v->engine->agent_fd(v->guest),
-		       &v->machine.sandbox, err) < 0)
+		       &v->machine.sandbox, &v->control, err) < 0)
 		return -err->code;
 	return confine(v, err);
 }

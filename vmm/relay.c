@@ -2,6 +2,7 @@
 #include "vmm/relay.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -55,13 +56,15 @@ static void watch_all(struct relay *r)
 }
 
 int relay_init(struct relay *r, int epoll_fd, int listen_fd, int agent_fd,
-	       const struct spec_sandbox *sandbox, struct error *err)
+	       const struct spec_sandbox *sandbox, const struct relay_machine *machine,
+	       struct error *err)
 {
 	*r = (struct relay){
 		.epoll_fd = epoll_fd,
 		.listen_fd = listen_fd,
 		.next_session = 1,
 		.sandbox = sandbox,
+		.machine = machine,
 	};
 	frames_init(&r->agent, agent_fd, WIRE_GUEST_PAYLOAD_MAX);
 	for (unsigned int i = 0; i < RELAY_CLIENTS_MAX; i++)
@@ -128,12 +131,114 @@ static int credit_given(struct client *c, const struct wire_header *h, const uin
 	return 0;
 }
 
+/* The monitor's own answer. */
+static int answer(struct client *c, struct error *err)
+{
+	struct wire_result result = {.code = err->code, .text = err->text};
+	struct msg m;
+	int rc;
+
+	msg_init_encode(&m);
+	wire_result_codec(&m, &result);
+	rc = frames_put_msg(&c->frames, WIRE_RESULT, 0, 0, &m);
+	msg_done(&m);
+	return rc < 0 ? rc : frames_flush(&c->frames);
+}
+
+static int machine_pause(struct relay *r, struct error *err)
+{
+	if (r->owners > 1)
+		return error_set(err, EBUSY, "the machine has %u containers", r->owners);
+	if (r->machine->pause(r->machine->arg, err) < 0)
+		return -err->code;
+	r->paused = true;
+	return 0;
+}
+
+static int machine_resume(struct relay *r, struct error *err)
+{
+	if (!r->paused)
+		return error_set(err, EALREADY, "the machine is not paused");
+	if (r->machine->resume(r->machine->arg, err) < 0)
+		return -err->code;
+	r->paused = false;
+	return 0;
+}
+
+static int machine_memory(struct relay *r, uint64_t bytes, struct error *err)
+{
+	if (r->owners > 1)
+		return error_set(err, EBUSY, "the machine has %u containers", r->owners);
+	return r->machine->resize(r->machine->arg, bytes, err);
+}
+
+static int machine_request(struct relay *r, struct client *c, const struct wire_header *h,
+			   const uint8_t *payload)
+{
+	struct wire_machine_memory memory = {0};
+	struct error err = {0};
+	struct msg m;
+
+	switch (h->type) {
+	case WIRE_MACHINE_PAUSE:
+		machine_pause(r, &err);
+		break;
+	case WIRE_MACHINE_RESUME:
+		machine_resume(r, &err);
+		break;
+	default:
+		msg_init_decode(&m, payload, h->size);
+		wire_machine_memory_codec(&m, &memory);
+		if (msg_finish(&m) < 0)
+			return -EPROTO;
+		machine_memory(r, memory.bytes, &err);
+	}
+	return answer(c, &err);
+}
+
+/* A request to a guest that does not run.  The end of its container is not refused: the machine
+ * goes on for that. */
+static int refuse_paused(struct relay *r, struct client *c, const struct wire_header *h,
+			 const uint8_t *payload, bool *ret_refused)
+{
+	struct wire_signal signal = {0};
+	struct error err = {0};
+	struct msg m;
+
+	*ret_refused = false;
+	if (h->type == WIRE_SIGNAL) {
+		msg_init_decode(&m, payload, h->size);
+		wire_signal_codec(&m, &signal);
+		if (msg_finish(&m) == 0 && signal.container && signal.signal == SIGKILL)
+			machine_resume(r, &err);
+		msg_done(&m);
+		if (!r->paused)
+			return 0;
+	}
+	*ret_refused = true;
+	error_set(&err, EBUSY, "the machine is paused");
+	return answer(c, &err);
+}
+
 /* One frame from a client.  -EPROTO: cut it off. */
 static int from_client(struct relay *r, struct client *c, const struct wire_header *h,
 		       const uint8_t *payload)
 {
 	struct wire_header on = *h;
+	bool refused;
+	int rc;
 
+	if (h->type < WIRE_RESIZE && (h->session || c->requested))
+		return -EPROTO;
+	if (h->type < WIRE_RESIZE && c->ending)
+		return 0;
+	if (h->type >= WIRE_MACHINE_PAUSE && h->type <= WIRE_MACHINE_MEMORY)
+		return machine_request(r, c, h, payload);
+	if (h->type < WIRE_MACHINE_PAUSE && r->paused) {
+		rc = refuse_paused(r, c, h, payload, &refused);
+		if (rc < 0 || refused)
+			return rc;
+	}
 	switch (h->type) {
 	case WIRE_CREATE:
 	case WIRE_EXEC:

@@ -38,6 +38,14 @@ enum relay_phase {
 	RELAY_RUNNING,
 };
 
+/* What the relay asks of the monitor. */
+struct relay_machine {
+	int (*pause)(void *arg, struct error *err);
+	int (*resume)(void *arg, struct error *err);
+	int (*resize)(void *arg, uint64_t bytes, struct error *err);
+	void *arg;
+};
+
 struct relay {
 	int epoll_fd, listen_fd;
 	struct frames agent;
@@ -47,15 +55,18 @@ struct relay {
 	bool had_owner;
 	unsigned int owners;
 	const struct spec_sandbox *sandbox;
+	const struct relay_machine *machine;
+	bool paused;		  /* the machine is: who asks something of the guest is told so */
 	uint64_t guest_uptime_us; /* when the agent spoke first */
 };
 
 /* epoll data of what the relay watches; the monitor's own events use values below RELAY_EVENT. */
 #define RELAY_EVENT 1000u
 
-/* Takes both descriptors. */
+/* Takes both descriptors; sandbox and machine outlive it. */
 int relay_init(struct relay *r, int epoll_fd, int listen_fd, int agent_fd,
-	       const struct spec_sandbox *sandbox, struct error *err);
+	       const struct spec_sandbox *sandbox, const struct relay_machine *machine,
+	       struct error *err);
 void relay_done(struct relay *r);
 
 /* Handles one epoll event of the relay.  0; -errno with err set: the sandbox must end. */

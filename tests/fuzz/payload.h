@@ -13,8 +13,9 @@
 #include "tests/fuzz/literals.h"
 
 static const uint8_t payload_types[] = {
-	WIRE_SETUP,  WIRE_CREATE, WIRE_START,  WIRE_EXEC,  WIRE_SIGNAL, WIRE_FREEZE, WIRE_PS,
-	WIRE_UPDATE, WIRE_RESIZE, WIRE_CREDIT, WIRE_READY, WIRE_RESULT, WIRE_EXITED,
+	WIRE_SETUP,  WIRE_CREATE, WIRE_START,  WIRE_EXEC,	    WIRE_SIGNAL,
+	WIRE_FREEZE, WIRE_PS,	  WIRE_UPDATE, WIRE_RESIZE,	    WIRE_CREDIT,
+	WIRE_READY,  WIRE_RESULT, WIRE_EXITED, WIRE_MACHINE_MEMORY,
 };
 
 struct payload {
@@ -29,6 +30,7 @@ struct payload {
 		struct wire_target target;
 		struct wire_update update;
 		struct wire_resize resize;
+		struct wire_machine_memory machine_memory;
 		struct wire_credit credit;
 		struct spec_sandbox sandbox;
 		struct spec_container container;
@@ -67,6 +69,9 @@ static inline bool payload_codec(struct msg *m, uint8_t type, struct payload *p)
 	case WIRE_UPDATE:
 		wire_update_codec(m, &p->update);
 		spec_resources_codec(m, &p->resources);
+		return true;
+	case WIRE_MACHINE_MEMORY:
+		wire_machine_memory_codec(m, &p->machine_memory);
 		return true;
 	case WIRE_RESIZE:
 		wire_resize_codec(m, &p->resize);
@@ -241,6 +246,9 @@ static inline void payload_sample(uint8_t type, struct payload *p)
 	case WIRE_UPDATE:
 		p->update.container = "web-1";
 		sample_resources(&p->resources);
+		break;
+	case WIRE_MACHINE_MEMORY:
+		p->machine_memory.bytes = 96 << 20;
 		break;
 	case WIRE_RESIZE:
 		p->resize = (struct wire_resize){24, 80};

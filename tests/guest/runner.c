@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * runner [-c CPUS] [-d] [-m MIB] [-p] [-t SECONDS] GUEST: runs a micro guest on the kvm engine's
- * own parts and says how it ended.  With -d it has devices: console, disk and entropy, in this
- * order (vmm/devices.h); the disk's bytes are GUEST_DISK_BYTE.  With -p also a PCI bus, and on it
- * the toy of lib/pci.h.  Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own
- * word), 3 it could not be run, 4 it crashed, 5 it did not end in time.
+ * runner [-b MIB] [-c CPUS] [-d] [-m MIB] [-p] [-s] [-t SECONDS] GUEST: runs a micro guest on the
+ * kvm engine's own parts and says how it ended.  With -d it has devices: console, disk and entropy,
+ * in this order (vmm/devices.h); the disk's bytes are GUEST_DISK_BYTE.  With -p also a PCI bus, and
+ * on it the toy of lib/pci.h.  With -b it is asked to do with so much memory.  With -s it is paused
+ * and resumed again and again: a pause in which this process uses the CPU, and a resume after which
+ * it does not, is a failure.  Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by
+ * its own word), 3 it could not be run, 4 it crashed, 5 it did not end in time.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
+#include <malloc.h>
 #include <poll.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -41,7 +44,8 @@ struct options {
 	uint64_t mib;
 	uint32_t cpus;
 	int seconds;
-	bool devices, pci;
+	uint64_t keep_mib; /* 0: all */
+	bool devices, pci, pauses;
 };
 
 struct run {
@@ -109,6 +113,8 @@ static int add_devices(struct run *r, struct error *err)
 	if (devices_init(&r->devices, &m, &r->mem, console, agent, err) < 0 ||
 	    vm_add_devices(&r->vm, &r->devices, err) < 0)
 		return -err->code;
+	if (r->o->keep_mib && devices_resize(&r->devices, r->o->keep_mib << 20, err) < 0)
+		return -err->code;
 	return devices_start(&r->devices, err);
 }
 
@@ -174,16 +180,103 @@ static void say_where(const struct run *r)
 			fprintf(stderr, "runner: CPU %u was at 0x%llx\n", i, regs.rip);
 }
 
-static int run(struct run *r)
+static uint64_t cpu_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static bool ended_within(struct run *r, int ms)
 {
 	struct pollfd end = {.fd = r->vcpus.end_fd, .events = POLLIN};
-	int n = poll(&end, 1, r->o->seconds * 1000);
 
+	return poll(&end, 1, ms) > 0;
+}
+
+static int pause_all(struct run *r, struct error *err)
+{
+	if (vcpus_pause(&r->vcpus, 5000, err) < 0)
+		return -err->code;
+	return r->o->devices ? devices_pause(&r->devices, 5000, err) : 0;
+}
+
+static void resume_all(struct run *r)
+{
+	if (r->o->devices)
+		devices_resume(&r->devices);
+	vcpus_resume(&r->vcpus);
+}
+
+/* The length of a pause, of what comes between two, and the CPU time that is none. */
+#define PAUSE_MS 200
+#define RUN_MS 100
+#define GO_ON_TRIES 50 /* on a busy machine */
+#define IDLE_MS 20
+
+static bool held(struct run *r)
+{
+	uint64_t before = cpu_ms(), used;
+
+	ended_within(r, PAUSE_MS);
+	used = cpu_ms() - before;
+	if (used > IDLE_MS)
+		fprintf(stderr, "runner: %" PRIu64 " ms of CPU in a pause\n", used);
+	return used <= IDLE_MS;
+}
+
+static bool goes_on(struct run *r)
+{
+	uint64_t before = cpu_ms();
+
+	for (int i = 0; i < GO_ON_TRIES; i++)
+		if (ended_within(r, RUN_MS) || cpu_ms() - before > IDLE_MS)
+			return true;
+	fprintf(stderr, "runner: it does not go on after a pause\n");
+	return false;
+}
+
+/* Ends with the guest paused, or ended. */
+static bool run_with_pauses(struct run *r)
+{
+	uint64_t until = monotonic_ns() + (uint64_t)r->o->seconds * 1000000000u;
+	struct error err = {0};
+	unsigned int n = 0;
+
+	for (;; n++) {
+		/* Twice is as good as once. */
+		if (pause_all(r, &err) < 0 || pause_all(r, &err) < 0) {
+			fprintf(stderr, "runner: pause: %s\n", err.text);
+			return false;
+		}
+		if (!held(r))
+			return false;
+		if (monotonic_ns() > until || ended_within(r, 0))
+			break;
+		resume_all(r);
+		if (!goes_on(r))
+			return false;
+	}
+	fprintf(stderr, "runner: %u pauses\n", n + 1);
+	return true;
+}
+
+static int run(struct run *r)
+{
+	bool good = true, n = true;
+
+	if (r->o->pauses)
+		good = run_with_pauses(r);
+	else
+		n = ended_within(r, r->o->seconds * 1000);
 	vcpus_stop(&r->vcpus);
-	if (n == 0) {
+	if (!n) {
 		say_where(r);
 		return TIMEOUT;
 	}
+	if (r->o->pauses)
+		return !good ? FAIL : r->outcome >= 0 ? r->outcome : PASS;
 	if (r->vcpus.end.code)
 		fprintf(stderr, "runner: %s\n", r->vcpus.end.text);
 	return r->outcome >= 0 ? r->outcome : CRASH;
@@ -207,8 +300,14 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:dm:pt:")) != -1)
+	while ((opt = getopt(argc, argv, "b:c:dm:pst:")) != -1)
 		switch (opt) {
+		case 'b':
+			o->keep_mib = (uint64_t)atoi(optarg);
+			break;
+		case 's':
+			o->pauses = true;
+			break;
 		case 'c':
 			o->cpus = (uint32_t)atoi(optarg);
 			break;
@@ -239,8 +338,13 @@ int main(int argc, char **argv)
 	struct error err = {0};
 	int outcome;
 
+	/* As the monitor does: a thread of its own heap would need calls that its filter has not.
+	 */
+	mallopt(M_ARENA_MAX, 1);
 	if (parse(argc, argv, &o) < 0) {
-		fprintf(stderr, "usage: runner [-c CPUS] [-d] [-m MIB] [-p] [-t SECONDS] GUEST\n");
+		fprintf(stderr,
+			"usage: runner [-b MIB] [-c CPUS] [-d] [-m MIB] [-p] [-s] [-t SECONDS] "
+			"GUEST\n");
 		return ERROR;
 	}
 	r.o = &o;

@@ -46,6 +46,9 @@ struct guest {
 	pid_t pid;
 	int pidfd;
 	int agent_fd, console_fd;
+	bool stopped; /* by emu_pause() */
+	bool ended;   /* and waited for, with this status */
+	int status;
 	int stderr_fd; /* QEMU's own words, for the sentence when it fails */
 };
 
@@ -307,7 +310,7 @@ static void emu_done(struct guest *g)
 		return;
 	if (g->pid > 0) {
 		emu_kill(g);
-		while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+		while (!g->ended && waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
 	cleanup_close(&g->pidfd);
@@ -412,6 +415,40 @@ static int emu_launch(struct guest *g, struct error *err)
 	return 0;
 }
 
+/* All of QEMU stops: its CPUs, its devices, and what it has for the monitor. */
+static int emu_pause(struct guest *g, struct error *err)
+{
+	int status;
+
+	if (syscall(SYS_pidfd_send_signal, g->pidfd, SIGSTOP, NULL, 0) < 0)
+		return error_errno(err, "stop QEMU");
+	if (g->stopped)
+		return 0;
+	if (waitpid(g->pid, &status, WUNTRACED) != g->pid)
+		return error_errno(err, "wait for QEMU to stop");
+	/* Its end is buried by wait(), which must still find it. */
+	if (!WIFSTOPPED(status)) {
+		g->ended = true;
+		g->status = status;
+	}
+	g->stopped = WIFSTOPPED(status);
+	return 0;
+}
+
+static int emu_resume(struct guest *g, struct error *err)
+{
+	if (syscall(SYS_pidfd_send_signal, g->pidfd, SIGCONT, NULL, 0) < 0 && errno != ESRCH)
+		return error_errno(err, "continue QEMU");
+	g->stopped = false;
+	return 0;
+}
+
+static int emu_resize(struct guest *g, uint64_t bytes, struct error *err)
+{
+	(void)g, (void)bytes;
+	return error_set(err, EOPNOTSUPP, "engine emu does not change a guest's memory");
+}
+
 static int emu_agent_fd(const struct guest *g)
 {
 	return g->agent_fd;
@@ -455,9 +492,9 @@ static void last_words(const struct guest *g, char *buf, size_t size)
 static int emu_wait(struct guest *g, struct error *err)
 {
 	char words[768];
-	int status = 0;
+	int status = g->status;
 
-	while (waitpid(g->pid, &status, 0) < 0)
+	while (!g->ended && waitpid(g->pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return error_errno(err, "wait for QEMU");
 	g->pid = 0;
@@ -477,6 +514,9 @@ const struct engine_ops engine_emu = {
 	.probe = emu_probe,
 	.start = emu_start,
 	.launch = emu_launch,
+	.pause = emu_pause,
+	.resume = emu_resume,
+	.resize = emu_resize,
 	.agent_fd = emu_agent_fd,
 	.console_fd = emu_console_fd,
 	.exit_fd = emu_exit_fd,

@@ -40,6 +40,15 @@ const struct engine_ops *engine_choose(const char *name, struct error *err)
 	return NULL;
 }
 
+const struct engine_ops *engine_find(const char *name, struct error *err)
+{
+	for (int i = 0; engines[i]; i++)
+		if (strcmp(engines[i]->name, name) == 0)
+			return engines[i];
+	error_set(err, EINVAL, "engine '%s' is not one of this build", name);
+	return NULL;
+}
+
 int engine_channel(int *ret_ours, int *ret_theirs, struct error *err)
 {
 	int sv[2];

@@ -46,6 +46,16 @@ struct engine_ops {
 	/* Once; after an error only done() is left. */
 	int (*launch)(struct guest *g, struct error *err);
 
+	/* From the monitor's main thread only, after launch(); each may be repeated.  After pause()
+	 * has returned 0 the guest does not run, and nothing it can see changes, until resume() or
+	 * kill(); else it runs on.  Time goes on for it. */
+	int (*pause)(struct guest *g, struct error *err);
+	int (*resume)(struct guest *g, struct error *err);
+	/* Asks the guest to do with so many bytes of its memory and to give the rest back to the
+	 * host (all of it and more: to take back everything).  A guest may refuse or lie; this
+	 * waits for nothing.  -EOPNOTSUPP: the engine cannot. */
+	int (*resize)(struct guest *g, uint64_t bytes, struct error *err);
+
 	int (*agent_fd)(const struct guest *g);	  /* stream socket, non-blocking */
 	int (*console_fd)(const struct guest *g); /* stream socket, non-blocking; -1: none */
 	int (*exit_fd)(const struct guest *g);
@@ -64,5 +74,7 @@ int engine_channel(int *ret_ours, int *ret_theirs, struct error *err);
 
 /* By name ("emu"), or, with "auto", the first whose probe succeeds.  NULL with err set. */
 const struct engine_ops *engine_choose(const char *name, struct error *err);
+/* By name, without a probe: of what engine_choose() has chosen. */
+const struct engine_ops *engine_find(const char *name, struct error *err);
 
 #endif

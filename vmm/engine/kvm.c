@@ -37,6 +37,9 @@
 /* Of a vCPU thread: those of devices, of MSI-X, and of every function. */
 #define CALLS_MAX 128u
 
+/* How long a CPU, or a device, may take to come to rest: a reset waits for disk requests. */
+#define PAUSE_MS 5000
+
 struct guest {
 	struct mem mem;
 	struct vm vm;
@@ -255,6 +258,31 @@ static int kvm_launch(struct guest *g, struct error *err)
 	return 0;
 }
 
+/* The CPUs first: what they have kicked is then seen as well. */
+static int kvm_pause(struct guest *g, struct error *err)
+{
+	if (vcpus_pause(&g->vcpus, PAUSE_MS, err) < 0)
+		return -err->code;
+	if (devices_pause(&g->devices, PAUSE_MS, err) < 0) {
+		vcpus_resume(&g->vcpus);
+		return -err->code;
+	}
+	return 0;
+}
+
+static int kvm_resume(struct guest *g, struct error *err)
+{
+	(void)err;
+	devices_resume(&g->devices);
+	vcpus_resume(&g->vcpus);
+	return 0;
+}
+
+static int kvm_resize(struct guest *g, uint64_t bytes, struct error *err)
+{
+	return devices_resize(&g->devices, bytes, err);
+}
+
 static int kvm_agent_fd(const struct guest *g)
 {
 	return g->agent_fd;
@@ -285,6 +313,9 @@ const struct engine_ops engine_kvm = {
 	.probe = kvm_probe,
 	.start = kvm_start,
 	.launch = kvm_launch,
+	.pause = kvm_pause,
+	.resume = kvm_resume,
+	.resize = kvm_resize,
 	.agent_fd = kvm_agent_fd,
 	.console_fd = kvm_console_fd,
 	.exit_fd = kvm_exit_fd,

@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 
 #include "lib/cleanup.h"
+#include "lib/condition.h"
 #include "lib/confine.h"
 #include "vmm/kvm/cpuid.h"
 
@@ -40,6 +41,7 @@ static const struct confine_call calls[] = {
 	{SCMP_SYS(ioctl), CONFINE_ARG(1, KVM_RUN)},	 /* its life */
 	{SCMP_SYS(ioctl), CONFINE_ARG(1, KVM_GET_REGS)}, /* where it ended, when it ended badly */
 	{SCMP_SYS(write)},				 /* the eventfd that says so */
+	{SCMP_SYS(ioctl), CONFINE_ARG(1, KVM_KVMCLOCK_CTRL)}, /* after a pause */
 };
 
 /*
@@ -133,6 +135,7 @@ int vcpus_init(struct vcpus *v, struct vm *vm, uint32_t n, const struct pvh_entr
 {
 	*v = (struct vcpus){.vm = vm, .ops = ops, .arg = arg, .end_fd = -1, .n = n};
 	pthread_mutex_init(&v->lock, NULL);
+	condition_init(&v->changed);
 	if (n == 0 || n > VCPUS_MAX)
 		return error_set(err, EINVAL, "%u CPUs: 1 to %u can be had", n, VCPUS_MAX);
 	v->cpu = calloc(n, sizeof(*v->cpu));
@@ -169,6 +172,7 @@ void vcpus_end(struct vcpus *v, const struct error *reason)
 		v->end = *reason;
 		if (write(v->end_fd, &one, sizeof(one)) < 0)
 			abort(); /* an eventfd of ours, written once */
+		pthread_cond_broadcast(&v->changed);
 	}
 	pthread_mutex_unlock(&v->lock);
 }
@@ -249,6 +253,22 @@ static bool take_exit(struct vcpu *c)
 	}
 }
 
+/* Waits, outside of the guest, for the end of a pause. */
+static void park(struct vcpu *c)
+{
+	struct vcpus *v = c->all;
+
+	pthread_mutex_lock(&v->lock);
+	v->parked++;
+	pthread_cond_broadcast(&v->changed);
+	while (atomic_load(&v->paused) && !atomic_load(&v->stopping))
+		pthread_cond_wait(&v->changed, &v->lock);
+	v->parked--;
+	pthread_mutex_unlock(&v->lock);
+	/* Its watchdogs forgive the time; a guest without kvmclock cannot be told. */
+	ioctl(c->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 static void *vcpu_main(void *arg)
 {
 	struct vcpu *c = arg;
@@ -263,8 +283,13 @@ static void *vcpu_main(void *arg)
 		return NULL;
 	}
 	while (!atomic_load(&c->all->stopping)) {
-		int rc = ioctl(c->fd, KVM_RUN, 0);
+		int rc;
 
+		if (atomic_load(&c->all->paused)) {
+			park(c);
+			continue;
+		}
+		rc = ioctl(c->fd, KVM_RUN, 0);
 		if (rc == 0 ? !take_exit(c) : errno != EINTR && errno != EAGAIN) {
 			if (rc < 0) {
 				error_errno(&err, "CPU %u: KVM_RUN", c->id);
@@ -299,15 +324,56 @@ int vcpus_start(struct vcpus *v, struct error *err)
 	return rc ? error_set(err, rc, "start a CPU's thread: %s", strerror(rc)) : 0;
 }
 
+/* Takes a thread out of the guest; if it is not in it, it does not get in any more. */
+static void kick(struct vcpu *c)
+{
+	c->run->immediate_exit = 1;
+	pthread_kill(c->thread, SIGNAL_KICK);
+}
+
+/* With the lock held. */
+static void let_go(struct vcpus *v)
+{
+	for (uint32_t i = 0; i < v->n; i++)
+		v->cpu[i].run->immediate_exit = 0;
+	atomic_store(&v->paused, false);
+	pthread_cond_broadcast(&v->changed);
+}
+
+int vcpus_pause(struct vcpus *v, int timeout_ms, struct error *err)
+{
+	struct timespec until = condition_deadline(timeout_ms);
+	int rc = 0;
+
+	pthread_mutex_lock(&v->lock);
+	atomic_store(&v->paused, true);
+	for (uint32_t i = 0; i < v->n; i++)
+		kick(&v->cpu[i]);
+	/* A thread that has ended, has ended the machine. */
+	while (v->parked < v->n && !v->ended && rc == 0)
+		rc = pthread_cond_timedwait(&v->changed, &v->lock, &until);
+	if (rc)
+		let_go(v);
+	pthread_mutex_unlock(&v->lock);
+	return rc ? error_set(err, rc, "a CPU did not stop within %d ms", timeout_ms) : 0;
+}
+
+void vcpus_resume(struct vcpus *v)
+{
+	pthread_mutex_lock(&v->lock);
+	let_go(v);
+	pthread_mutex_unlock(&v->lock);
+}
+
 void vcpus_stop(struct vcpus *v)
 {
+	pthread_mutex_lock(&v->lock);
 	atomic_store(&v->stopping, true);
+	pthread_cond_broadcast(&v->changed);
+	pthread_mutex_unlock(&v->lock);
 	for (uint32_t i = 0; i < v->n; i++)
-		if (v->cpu[i].started) {
-			/* If it is not in the guest, it does not get in any more. */
-			v->cpu[i].run->immediate_exit = 1;
-			pthread_kill(v->cpu[i].thread, SIGNAL_KICK);
-		}
+		if (v->cpu[i].started)
+			kick(&v->cpu[i]);
 	for (uint32_t i = 0; i < v->n; i++)
 		if (v->cpu[i].started) {
 			pthread_join(v->cpu[i].thread, NULL);

@@ -10,7 +10,8 @@
  * Life: vcpus_init() makes them with the first at its entry point and the others
  * waiting for it to start them (INIT, SIPI: KVM does that); vcpus_start() makes the
  * threads; whoever sees the end first, a thread or vcpus_end()'s caller, writes it
- * down once and end_fd becomes readable; vcpus_stop() ends the threads.
+ * down once and end_fd becomes readable; vcpus_stop() ends the threads.  In between vcpus_pause()
+ * keeps them out of the guest, and vcpus_resume() lets them go on.
  */
 #ifndef CAISSON_KVM_VCPU_H
 #define CAISSON_KVM_VCPU_H
@@ -57,9 +58,11 @@ struct vcpus {
 	int end_fd; /* an eventfd; readable: the machine has ended */
 	uint32_t n;
 	struct vcpu *cpu;
-	atomic_bool stopping;
-	/* The first end counts. */
+	atomic_bool stopping, paused;
+	/* For `parked`, and the first end counts. */
 	pthread_mutex_t lock;
+	pthread_cond_t changed; /* parked, paused, stopping */
+	uint32_t parked;	/* threads that wait outside of the guest */
 	bool ended;
 	struct error end; /* code 0: an orderly one */
 };
@@ -76,6 +79,13 @@ void vcpus_done(struct vcpus *v);
 int vcpus_start(struct vcpus *v, struct error *err);
 /* Ends the machine for the reason given; the first end counts.  Any thread. */
 void vcpus_end(struct vcpus *v, const struct error *reason);
+/*
+ * Takes all threads out of the guest and keeps them out; on 0 none is in it, or at work for it, any
+ * more.  -ETIMEDOUT: one did not come within timeout_ms, and all go on.  Harmless when paused.  Not
+ * from a vCPU thread; not together with vcpus_stop().
+ */
+int vcpus_pause(struct vcpus *v, int timeout_ms, struct error *err);
+void vcpus_resume(struct vcpus *v);
 /* Takes all threads out of the guest, for good, and waits for them.  Not from a vCPU thread; may be
  * called again. */
 void vcpus_stop(struct vcpus *v);

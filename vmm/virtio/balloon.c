@@ -38,11 +38,34 @@ static struct balloon *balloon_of(struct virtio_device *d)
 	return (struct balloon *)((uint8_t *)d - offsetof(struct balloon, dev));
 }
 
-static int order(const void *a, const void *b)
+/* Lets v[root] sink to where it belongs in the heap v[0..n). */
+static void sink(uint32_t *v, size_t root, size_t n)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	for (size_t child; (child = 2 * root + 1) < n; root = child) {
+		uint32_t x = v[root];
 
-	return (x > y) - (x < y);
+		if (child + 1 < n && v[child + 1] > v[child])
+			child++;
+		if (x >= v[child])
+			return;
+		v[root] = v[child];
+		v[child] = x;
+	}
+}
+
+/* Ascending.  Not qsort(3): for a list as long as Linux sends, libc's allocates, and asks the
+ * kernel how much memory there is, which a thread of ours may not. */
+static void sort(uint32_t *v, size_t n)
+{
+	for (size_t i = n / 2; i-- > 0;)
+		sink(v, i, n);
+	for (size_t i = n; i-- > 1;) {
+		uint32_t x = v[0];
+
+		v[0] = v[i];
+		v[i] = x;
+		sink(v, 0, i);
+	}
 }
 
 /* Gives back the pages in b->pfns, neighbours at once.  A guest may hold pages we cannot free (of a
@@ -52,7 +75,7 @@ static void discard_pages(struct balloon *b, size_t n)
 	const struct mem *m = b->dev.env.mem;
 	size_t end;
 
-	qsort(b->pfns, n, sizeof(*b->pfns), order);
+	sort(b->pfns, n);
 	for (size_t i = 0; i < n; i = end) {
 		for (end = i + 1; end < n && b->pfns[end] == b->pfns[end - 1] + 1; end++)
 			;
