@@ -40,12 +40,17 @@ static const struct option options[] = {
 	{.name = NULL},
 };
 
+/* A size; or -1: no limit. */
 static int number(const char *name, const char *text, int64_t *ret, struct error *err)
 {
 	uint64_t n;
 
 	if (!text)
 		return 0;
+	if (strcmp(text, "-1") == 0) {
+		*ret = -1;
+		return 0;
+	}
 	if (settings_parse_size(text, &n) < 0 || n > INT64_MAX)
 		return error_set(err, EINVAL, "--%s '%s' is not a number", name, text);
 	*ret = (int64_t)n;
@@ -97,12 +102,14 @@ static int read_resources(struct config *ret, struct error *err)
  */
 static void resize(struct container *c, int64_t limit)
 {
-	struct wire_machine_memory request = {.bytes = (uint64_t)limit + SETTINGS_GUEST_OVERHEAD};
+	struct wire_machine_memory request = {.bytes = UINT64_MAX}; /* all there is */
 	struct error ignored;
 	struct msg m;
 
-	if (c->state.sandbox || limit <= 0)
+	if (c->state.sandbox || limit == SPEC_LIMIT_UNSET)
 		return;
+	if (limit > 0)
+		request.bytes = (uint64_t)limit + SETTINGS_GUEST_OVERHEAD;
 	msg_init_encode(&m);
 	wire_machine_memory_codec(&m, &request);
 	client_call(c->dir_fd, WIRE_MACHINE_MEMORY, &m, NULL, &ignored);
@@ -158,10 +165,10 @@ const struct command cmd_update = {
 	.summary = "change the limits of a container",
 	.details =
 		"Limits on memory, processes and CPU time are set in the guest; the host's cgroup "
-		"of the sandbox gets CPU time, weight and placement. Memory that the guest of a "
-		"container that has its machine to itself needs no more under a new limit, it is "
-		"asked to give back to the host (engine kvm). With --resources the other "
-		"options are not looked at.",
+		"of the sandbox gets CPU time, weight and placement. -1 takes a limit away. Memory "
+		"that the guest of a container that has its machine to itself needs no more under "
+		"a new limit, it is asked to give back to the host (engine kvm). With --resources "
+		"the other options are not looked at.",
 	.options = options,
 	.args_min = 1,
 	.args_max = 1,

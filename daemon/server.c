@@ -254,7 +254,7 @@ static void on_take(struct server *s, struct peer *p, const struct lease_request
 		rc = error_set(&err, EINVAL, "memory %" PRIu64 " is no multiple of the page size",
 			       memory);
 	else if (!memory && !slot_has_function(slot))
-		memory = slot->target;
+		memory = slot->configured;
 	if (rc == 0 && lender_want(s->lender, slot, memory, &err) < 0)
 		rc = -err.code;
 	if (rc < 0) {

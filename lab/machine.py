@@ -75,10 +75,14 @@ def machine_command(host, image, shares, icount=False):
     if icount:
         # Guests of the host have been seen to stall without them.
         cpu = cpu.replace(",-erms,-fsrm", "")
+    # The HPET would tick 250 times a second for ever; the hosts' clock is the TSC.
+    machine = "q35,hpet=off"
+    if kind == "kvm" and iommu:
+        machine += ",kernel-irqchip=split"
     words = [
         *qemu_program(root), *accel,
         "-cpu", cpu, "-smp", str(host.cpus),
-        "-M", "q35,kernel-irqchip=split" if kind == "kvm" and iommu else "q35", "-m", host.memory,
+        "-M", machine, "-m", host.memory,
         # The IOMMU is there before what it is to translate.
         *iommu_arguments(host.iommu),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",

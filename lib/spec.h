@@ -72,7 +72,11 @@ struct spec_pair {
 	char *key, *value;
 };
 
-/* Limits of the container's cgroup v2 inside the guest; -1 (or 0 for weight): unset. */
+/* Instead of a limit. */
+#define SPEC_LIMIT_UNSET (-1) /* not given: stays as it is */
+#define SPEC_LIMIT_NONE (-2)  /* no limit: "max" */
+
+/* Limits of the container's cgroup v2 inside the guest; a weight of 0 is unset. */
 struct spec_resources {
 	int64_t memory_max, memory_low, memory_swap_max; /* bytes */
 	int64_t pids_max;

@@ -308,23 +308,48 @@ static int set_value(const struct hierarchies *h, const char *controller, const 
 			 v1_name, controller);
 }
 
+/* v2 takes a period only with a quota before it: the one that is there. */
+static void read_quota(const struct hierarchies *h, char *ret, size_t size)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		_cleanup_close_ int dir = h->v[i].v2 ? open_cgroup(h, &h->v[i]) : -1;
+
+		if (dir >= 0 && read_file(dir, "cpu.max", ret, size) > 0) {
+			ret[strcspn(ret, " \n")] = 0;
+			return;
+		}
+	}
+	snprintf(ret, size, "max");
+}
+
+static int set_quota(const struct hierarchies *h, const struct config_host_resources *r,
+		     struct error *err)
+{
+	char quota[64] = "max", period[64] = "", v2[160];
+	bool limited = r->cpu_quota_us > 0;
+	int rc = 0;
+
+	if (limited)
+		snprintf(quota, sizeof(quota), "%" PRId64, r->cpu_quota_us);
+	else if (r->cpu_quota_us == SPEC_LIMIT_UNSET)
+		read_quota(h, quota, sizeof(quota));
+	if (r->cpu_period_us > 0)
+		snprintf(period, sizeof(period), "%" PRId64, r->cpu_period_us);
+	snprintf(v2, sizeof(v2), "%s%s%s", quota, *period ? " " : "", period);
+	if (*period)
+		rc = set_value(h, "cpu", "cpu.cfs_period_us", period, "cpu.max", v2, err);
+	if (!rc && r->cpu_quota_us != SPEC_LIMIT_UNSET)
+		rc = set_value(h, "cpu", "cpu.cfs_quota_us", limited ? quota : "-1", "cpu.max", v2,
+			       err);
+	return rc;
+}
+
 static int set_cpu(const struct hierarchies *h, const struct config_host_resources *r,
 		   struct error *err)
 {
-	char v1[64], v2[160], max[64] = "max";
-	int rc = 0;
+	char v1[64], v2[64];
+	int rc = set_quota(h, r, err);
 
-	if (r->cpu_period_us > 0 || r->cpu_quota_us > 0) {
-		int64_t period = r->cpu_period_us > 0 ? r->cpu_period_us : 100000;
-
-		snprintf(v1, sizeof(v1), "%" PRId64, period);
-		if (r->cpu_quota_us > 0)
-			snprintf(max, sizeof(max), "%" PRId64, r->cpu_quota_us);
-		snprintf(v2, sizeof(v2), "%s %" PRId64, max, period);
-		rc = set_value(h, "cpu", "cpu.cfs_period_us", v1, "cpu.max", v2, err);
-		if (!rc && r->cpu_quota_us > 0)
-			rc = set_value(h, "cpu", "cpu.cfs_quota_us", max, "cpu.max", v2, err);
-	}
 	if (!rc && r->cpu_shares) {
 		uint64_t shares = r->cpu_shares < 2	   ? 2
 				  : r->cpu_shares > 262144 ? 262144

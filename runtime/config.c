@@ -78,9 +78,14 @@ static void read_pod_memory(struct config *c)
 		c->memory_limit = n;
 }
 
-/* Podman 5 says whose member a container is, and no type of either. */
+/* Podman 5 says whose member a container is, and no type of either: any of its containers may be
+ * the first of a pod. */
 static void read_pod(struct doc *d, struct config *c)
 {
+	const char *manager = config_annotation(c, "io.container.manager");
+
+	if (manager && strcmp(manager, "libpod") == 0)
+		c->pod = POD_SANDBOX;
 	for (size_t i = 0; i < ARRAY_SIZE(pod_annotations); i++) {
 		const char *type = config_annotation(c, pod_annotations[i].type);
 		const char *sandbox = config_annotation(c, pod_annotations[i].sandbox);

@@ -52,10 +52,10 @@ struct config_share {
 };
 
 /* What the host's own cgroup of the sandbox gets (the guest's limits are in container.resources).
- * -1, 0 or NULL: unset. */
+ * 0 or NULL: unset. */
 struct config_host_resources {
-	int64_t cpu_quota_us, cpu_period_us;
-	uint64_t cpu_shares; /* cgroup v1 scale, 2..262144 */
+	int64_t cpu_quota_us, cpu_period_us; /* or SPEC_LIMIT_* */
+	uint64_t cpu_shares;		     /* cgroup v1 scale, 2..262144 */
 	char *cpuset_cpus, *cpuset_mems;
 };
 

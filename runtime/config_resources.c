@@ -15,6 +15,12 @@
 
 #include "runtime/config_parts.h"
 
+/* 0 is "unset" in Go's hands; what is less than 0 takes a limit away. */
+static int64_t limit_of(int64_t given)
+{
+	return given > 0 ? given : given < 0 ? SPEC_LIMIT_NONE : SPEC_LIMIT_UNSET;
+}
+
 static void read_memory(struct doc *d, struct json_object *o, struct config *c)
 {
 	struct spec_resources *r = &c->container.resources;
@@ -23,18 +29,17 @@ static void read_memory(struct doc *d, struct json_object *o, struct config *c)
 	int64_t low = doc_int(d, o, "reservation", -1, INT64_MAX, 0);
 	int64_t swap = doc_int(d, o, "swap", -1, INT64_MAX, 0);
 
-	/* 0 is "unset" in Go's hands, and no container lives on 0 bytes. */
-	r->memory_max = limit > 0 ? limit : -1;
-	r->memory_low = low > 0 ? low : -1;
-	c->memory_limit = r->memory_max;
+	r->memory_max = limit_of(limit);
+	r->memory_low = limit_of(low);
+	c->memory_limit = limit > 0 ? limit : -1;
 	/* OCI has it as in cgroup v1, memory and swap together; v2 limits swap alone. */
 	if (swap > 0 && limit <= 0)
 		doc_fail(d, EINVAL, "swap", "%" PRId64 " needs memory.limit", swap);
 	else if (swap > 0 && swap < limit)
 		doc_fail(d, EINVAL, "swap", "%" PRId64 " is less than memory.limit %" PRId64, swap,
 			 limit);
-	else if (swap > 0)
-		r->memory_swap_max = swap - limit;
+	else
+		r->memory_swap_max = swap > 0 ? swap - limit : limit_of(swap);
 	doc_leave(d, mark);
 }
 
@@ -90,8 +95,8 @@ static void read_cpu(struct doc *d, struct json_object *o, struct config *c)
 		doc_fail(d, ERANGE, "quota", "%" PRId64 " is less than 1000 microseconds", quota);
 	if (period && period < 1000)
 		doc_fail(d, ERANGE, "period", "%" PRId64 " is less than 1000 microseconds", period);
-	h->cpu_quota_us = r->cpu_quota_us = quota > 0 ? quota : -1;
-	h->cpu_period_us = r->cpu_period_us = period ? period : -1;
+	h->cpu_quota_us = r->cpu_quota_us = limit_of(quota);
+	h->cpu_period_us = r->cpu_period_us = limit_of(period);
 	h->cpuset_cpus = read_cpuset(d, o, "cpus");
 	h->cpuset_mems = read_cpuset(d, o, "mems");
 	doc_leave(d, mark);
@@ -117,19 +122,20 @@ void config_read_resources(struct doc *d, struct json_object *o, struct config *
 	int64_t pids;
 	uint32_t n;
 
-	*r = (struct spec_resources){.memory_max = -1,
-				     .memory_low = -1,
-				     .memory_swap_max = -1,
-				     .pids_max = -1,
-				     .cpu_quota_us = -1,
-				     .cpu_period_us = -1};
-	c->host = (struct config_host_resources){.cpu_quota_us = -1, .cpu_period_us = -1};
+	*r = (struct spec_resources){.memory_max = SPEC_LIMIT_UNSET,
+				     .memory_low = SPEC_LIMIT_UNSET,
+				     .memory_swap_max = SPEC_LIMIT_UNSET,
+				     .pids_max = SPEC_LIMIT_UNSET,
+				     .cpu_quota_us = SPEC_LIMIT_UNSET,
+				     .cpu_period_us = SPEC_LIMIT_UNSET};
+	c->host = (struct config_host_resources){.cpu_quota_us = SPEC_LIMIT_UNSET,
+						 .cpu_period_us = SPEC_LIMIT_UNSET};
 	c->memory_limit = -1;
 	read_memory(d, doc_object(d, o, "memory"), c);
 	read_cpu(d, doc_object(d, o, "cpu"), c);
 	mark = doc_enter(d, "pids");
-	pids = doc_int(d, doc_object(d, o, "pids"), "limit", INT64_MIN, INT64_MAX, -1);
-	r->pids_max = pids > 0 ? pids : -1;
+	pids = doc_int(d, doc_object(d, o, "pids"), "limit", INT64_MIN, INT64_MAX, 0);
+	r->pids_max = limit_of(pids);
 	doc_leave(d, mark);
 	read_unified(d, o, r);
 	doc_array(d, o, "devices", &n);

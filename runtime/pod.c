@@ -136,16 +136,34 @@ static int join(struct container *sandbox, int dir_fd, struct state *own, struct
 	return 0;
 }
 
+static int open_sandbox(struct container *ret, const char *root, const char *id,
+			const struct config *c, bool lock, struct error *err)
+{
+	if (state_check_id(c->sandbox, err) < 0 || strcmp(c->sandbox, id) == 0)
+		return error_set(err, EINVAL, "'%.100s' is not the id of a sandbox", c->sandbox);
+	return container_open(ret, root, c->sandbox, lock, err) < 0 ? error_wrap(err, "sandbox")
+								    : 0;
+}
+
+int pod_engine(const char *root, const char *id, struct config *c, char **ret, struct error *err)
+{
+	struct container sandbox;
+
+	if (open_sandbox(&sandbox, root, id, c, false, err) < 0)
+		return -err->code;
+	*ret = arena_strdup(&c->arena, sandbox.state.engine);
+	container_done(&sandbox);
+	return *ret ? 0 : error_set(err, ENOMEM, "out of memory");
+}
+
 int pod_join(const char *root, int dir_fd, struct state *own, struct config *c, int image_fd,
 	     struct error *err)
 {
 	struct container sandbox;
 	int rc;
 
-	if (state_check_id(c->sandbox, err) < 0 || strcmp(c->sandbox, own->id) == 0)
-		return error_set(err, EINVAL, "'%.100s' is not the id of a sandbox", c->sandbox);
-	if (container_open(&sandbox, root, c->sandbox, true, err) < 0)
-		return error_wrap(err, "sandbox");
+	if (open_sandbox(&sandbox, root, own->id, c, true, err) < 0)
+		return -err->code;
 	own->sandbox = arena_strdup(&own->arena, c->sandbox);
 	rc = join(&sandbox, dir_fd, own, c, image_fd, err);
 	container_done(&sandbox);

@@ -16,6 +16,9 @@
 #include "runtime/config.h"
 #include "runtime/state.h"
 
+/* The engine that the machine of c->sandbox has, in c's memory.  0 or -errno with err set. */
+int pod_engine(const char *root, const char *id, struct config *c, char **ret, struct error *err);
+
 /*
  * Makes the container of `own` (its state directory dir_fd, already on record) a member of
  * c->sandbox: checks that namespaces given by path are the sandbox's, attaches the image and the

@@ -24,6 +24,7 @@
 #include "runtime/client.h"
 #include "runtime/hooks.h"
 #include "runtime/json.h"
+#include "runtime/lent.h"
 #include "runtime/network.h"
 #include "runtime/pod.h"
 #include "runtime/rootfs.h"
@@ -47,6 +48,7 @@ struct creation {
 	int dir_fd, lock_fd;
 	struct rootfs_image image;
 	struct network network;
+	struct lent lent;
 	int scratch_fd, listen_fd, log_fd, tty_fd;
 	char bundle[PATH_MAX];
 	char jail_dir[PATH_MAX];
@@ -121,10 +123,26 @@ static int check_config_file(const struct creation *c, struct error *err)
 	return 0;
 }
 
-static int creation_load(struct creation *c, struct error *err)
+/* What the machine is made of; a member of a pod has its sandbox's. */
+static int choose_machine(struct creation *c, struct error *err)
 {
 	const struct engine_ops *engine;
 
+	if (c->config.pod == POD_MEMBER)
+		return pod_engine(c->o->root, c->o->id, &c->config, &c->settings.engine, err);
+	engine = engine_choose(c->settings.engine, err);
+	if (!engine)
+		return -err->code;
+	c->settings.engine = arena_strdup(&c->settings.arena, engine->name);
+	if (access(c->settings.kernel, R_OK) < 0)
+		return error_errno(err, "guest kernel '%s'", c->settings.kernel);
+	if (access(c->settings.initrd, R_OK) < 0)
+		return error_errno(err, "guest initramfs '%s'", c->settings.initrd);
+	return 0;
+}
+
+static int creation_load(struct creation *c, struct error *err)
+{
 	if (!realpath(c->o->bundle ? c->o->bundle : ".", c->bundle))
 		return error_errno(err, "bundle '%s'", c->o->bundle ? c->o->bundle : ".");
 	if (check_config_file(c, err) < 0)
@@ -134,14 +152,8 @@ static int creation_load(struct creation *c, struct error *err)
 	if (settings_load(&c->settings, c->o->settings, err) < 0 ||
 	    settings_apply(&c->settings, &c->config, err) < 0)
 		return -err->code;
-	engine = engine_choose(c->settings.engine, err);
-	if (!engine)
+	if (choose_machine(c, err) < 0)
 		return -err->code;
-	c->settings.engine = arena_strdup(&c->settings.arena, engine->name);
-	if (access(c->settings.kernel, R_OK) < 0)
-		return error_errno(err, "guest kernel '%s'", c->settings.kernel);
-	if (access(c->settings.initrd, R_OK) < 0)
-		return error_errno(err, "guest initramfs '%s'", c->settings.initrd);
 	c->config.container.id = arena_strdup(&c->config.arena, c->o->id);
 	c->config.container.process.extra_fds = c->o->preserve_fds;
 	c->config.container.rootfs.lower_share = -1;
@@ -299,6 +311,7 @@ static int creation_scope(struct creation *c, struct error *err)
 		return -err->code;
 	c->state.cgroup = arena_strdup(&c->state.arena, cgroup);
 	c->state.scope = arena_strdup(&c->state.arena, c->scope.unit);
+	timeline_mark("scope");
 	return 0;
 }
 
@@ -379,6 +392,21 @@ static int creation_network(struct creation *c, struct error *err)
 	return 0;
 }
 
+static int creation_lease(struct creation *c, struct error *err)
+{
+	if (c->state.sandbox)
+		return 0;
+	if (lent_lease(&c->lent, &c->settings, &c->network, c->state.id, err) < 0)
+		return -err->code;
+	if (c->lent.fd < 0)
+		return 0;
+	c->state.lease = arena_strdup(&c->state.arena, c->lent.id);
+	if (state_write(c->dir_fd, &c->state, err) < 0)
+		return -err->code;
+	timeline_mark("lease");
+	return 0;
+}
+
 static int creation_monitor(struct creation *c, struct error *err)
 {
 	const struct spec_process *p = &c->config.container.process;
@@ -397,6 +425,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.memory = c->settings.memory,
 		.hugepages = c->settings.hugepages != 0,
 		.memory_fd = -1,
+		.growth_fd = -1,
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,
@@ -439,12 +468,14 @@ static int creation_monitor(struct creation *c, struct error *err)
 		memcpy(nic->mac, c->network.nics[i].mac, sizeof(nic->mac));
 		m.nics_n++;
 	}
+	if (lent_take(&c->lent, &c->settings, &m, err) < 0)
+		return -err->code;
 	if (spawn_monitor(c->settings.monitor, &m, p->oom_score_adj_set ? p->oom_score_adj : 0,
 			  &c->monitor, err) < 0)
 		return -err->code;
 	if (admit(c, &c->state.monitor, &c->monitor, err) < 0)
 		return -err->code;
-	return 0;
+	return lent_hold(&c->lent, c->monitor.pid, err);
 }
 
 static int creation_go(struct creation *c, struct error *err)
@@ -550,9 +581,9 @@ static void interrupts_unblock(const struct creation *c, const sigset_t *old, bo
 static int creation_run(struct creation *c, struct error *err)
 {
 	static int (*const steps[])(struct creation *, struct error *) = {
-		creation_begin,	  creation_files, creation_cgroup, creation_terminal,
-		creation_join,	  creation_proxy, creation_hooks,  creation_network,
-		creation_monitor, creation_go,	  creation_wait,
+		creation_begin, creation_files,	  creation_cgroup, creation_terminal,
+		creation_join,	creation_proxy,	  creation_hooks,  creation_network,
+		creation_lease, creation_monitor, creation_go,	   creation_wait,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
@@ -575,6 +606,7 @@ static void creation_done(struct creation *c)
 {
 	spawn_done(&c->proxy);
 	spawn_done(&c->monitor);
+	lent_done(&c->lent);
 	network_done(&c->network);
 	rootfs_image_done(&c->image);
 	cleanup_close(&c->scratch_fd);
@@ -596,6 +628,7 @@ int sandbox_create(const struct sandbox_options *o, pid_t *ret_proxy, struct err
 		.dir_fd = -1,
 		.lock_fd = -1,
 		.image = {.fd = -1},
+		.lent = LENT_NONE,
 		.scratch_fd = -1,
 		.listen_fd = -1,
 		.log_fd = -1,
@@ -724,6 +757,8 @@ int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *
 		if (s.cgroup && cgroup_kill(s.cgroup, err) < 0 && !is_no_cgroup(err))
 			first = first.code ? first : *err;
 		if (s.netns && network_release(s.netns, err) < 0)
+			first = first.code ? first : *err;
+		if (s.scope && scope_stop(s.scope, err) < 0)
 			first = first.code ? first : *err;
 		if (s.cgroup && cgroup_remove(s.cgroup, err) < 0 && !is_no_cgroup(err))
 			first = first.code ? first : *err;

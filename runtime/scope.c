@@ -149,6 +149,8 @@ static int append_resources(sd_bus_message *m, const struct config_host_resource
 	if (r->cpu_shares)
 		rc = lib.message_append(m, "(sv)", "CPUWeight", "t",
 					1 + (r->cpu_shares - 2) * 9999 / 262142);
+	if (rc >= 0 && r->cpu_quota_us == SPEC_LIMIT_NONE)
+		rc = lib.message_append(m, "(sv)", "CPUQuotaPerSecUSec", "t", UINT64_MAX);
 	if (rc >= 0 && r->cpu_quota_us > 0) {
 		uint64_t period = r->cpu_period_us > 0 ? (uint64_t)r->cpu_period_us : 100000;
 		uint64_t per_s = (uint64_t)r->cpu_quota_us * 1000000 / period;
@@ -165,7 +167,7 @@ static int append_resources(sd_bus_message *m, const struct config_host_resource
 
 /* The job of a start, and how it ended. */
 struct job {
-	const char *path;
+	char path[128];
 	char result[32];
 };
 
@@ -176,7 +178,7 @@ static int on_job_removed(sd_bus_message *m, void *data, sd_bus_error *error)
 	uint32_t id;
 
 	(void)error;
-	if (lib.message_read(m, "uoss", &id, &path, &unit, &result) >= 0 && j->path &&
+	if (lib.message_read(m, "uoss", &id, &path, &unit, &result) >= 0 &&
 	    strcmp(path, j->path) == 0)
 		snprintf(j->result, sizeof(j->result), "%s", result);
 	return 0;
@@ -245,35 +247,83 @@ static int cgroup_of(pid_t pid, const char *unit, char **ret, struct error *err)
 			 unit);
 }
 
+/* Makes the call, which starts a job, and waits for its end.  *error holds what systemd said. */
+static int call_job(sd_bus *bus, sd_bus_message *call, struct job *job, sd_bus_error *error)
+{
+	_cleanup_(cleanup_message) sd_bus_message *answer = NULL;
+	int rc = lib.call(bus, call, TIMEOUT_US, error, &answer);
+	const char *path;
+
+	if (rc >= 0)
+		rc = lib.message_read(answer, "o", &path);
+	if (rc < 0)
+		return rc;
+	snprintf(job->path, sizeof(job->path), "%s", path);
+	return wait_job(bus, job);
+}
+
+/* Before the call, or the signal could be missed. */
+static int match_job(sd_bus *bus, struct job *job)
+{
+	return lib.match_signal(bus, NULL, SERVICE, OBJECT, MANAGER, "JobRemoved", on_job_removed,
+				job);
+}
+
+static int fail_job(const char *what, const char *unit, int rc, const struct job *job,
+		    const sd_bus_error *error, struct error *err)
+{
+	return error_set(err, -rc, "%s '%s': %s", what, unit,
+			 error->message	  ? error->message
+			 : job->result[0] ? job->result
+					  : strerrordesc_np(-rc));
+}
+
 int scope_start(const struct scope *s, pid_t pid, const struct config_host_resources *r,
 		char **ret_cgroup, struct error *err)
 {
 	_cleanup_(cleanup_bus) sd_bus *bus = NULL;
-	_cleanup_(cleanup_message) sd_bus_message *call = NULL, *answer = NULL;
+	_cleanup_(cleanup_message) sd_bus_message *call = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	struct job job = {0};
 	int rc;
 
 	if (bus_open(&bus, err) < 0)
 		return -err->code;
-	/* Before the call, or the signal could be missed. */
-	rc = lib.match_signal(bus, NULL, SERVICE, OBJECT, MANAGER, "JobRemoved", on_job_removed,
-			      &job);
+	rc = match_job(bus, &job);
 	if (rc >= 0)
 		rc = new_start(bus, s, pid, r, &call);
 	if (rc >= 0)
-		rc = lib.call(bus, call, TIMEOUT_US, &error, &answer);
-	if (rc >= 0)
-		rc = lib.message_read(answer, "o", &job.path);
-	if (rc >= 0)
-		rc = wait_job(bus, &job);
+		rc = call_job(bus, call, &job, &error);
 	if (rc < 0)
-		error_set(err, -rc, "start '%s': %s", s->unit,
-			  error.message
-				  ?: job.result[0] ? job.result
-						   : strerrordesc_np(-rc));
+		fail_job("start", s->unit, rc, &job, &error, err);
 	lib.error_free(&error);
 	return rc < 0 ? -err->code : cgroup_of(pid, s->unit, ret_cgroup, err);
+}
+
+int scope_stop(const char *unit, struct error *err)
+{
+	_cleanup_(cleanup_bus) sd_bus *bus = NULL;
+	_cleanup_(cleanup_message) sd_bus_message *call = NULL;
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	struct job job = {0};
+	int rc;
+
+	if (bus_open(&bus, err) < 0)
+		return -err->code;
+	rc = match_job(bus, &job);
+	if (rc >= 0)
+		rc = lib.message_new_method_call(bus, &call, SERVICE, OBJECT, MANAGER, "StopUnit");
+	if (rc >= 0)
+		rc = lib.message_append(call, "ss", unit, "replace");
+	if (rc >= 0)
+		rc = call_job(bus, call, &job, &error);
+	/* It ends by itself when it is empty. */
+	if (rc < 0 && error.name && strcmp(error.name, SERVICE ".NoSuchUnit") == 0)
+		rc = 0;
+	if (rc < 0)
+		fail_job("stop", unit, rc, &job, &error, err);
+	lib.error_free(&error);
+	return rc < 0 ? -err->code : 0;
 }
 
 int scope_update(const char *unit, const struct config_host_resources *r, struct error *err)

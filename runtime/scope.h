@@ -33,6 +33,13 @@ int scope_parse(const char *path, struct scope *ret, struct error *err);
 int scope_start(const struct scope *s, pid_t pid, const struct config_host_resources *r,
 		char **ret_cgroup, struct error *err);
 
+/*
+ * Ends it, and waits until systemd has: who removes its cgroup without that may be quicker than the
+ * kernel's word that it is empty, and the unit would stay.  0, also when it is gone; else -errno
+ * with err set.
+ */
+int scope_stop(const char *unit, struct error *err);
+
 /* Sets what r says, until the scope ends.  0 or -errno with err set. */
 int scope_update(const char *unit, const struct config_host_resources *r, struct error *err);
 

@@ -78,11 +78,13 @@ static int put(int dir, const char *file, const char *value, struct error *err)
 	return 0;
 }
 
-/* A limit in its own unit; -1 leaves it as it is. */
+/* A limit in its own unit, or one of SPEC_LIMIT_*. */
 static int put_number(int dir, const char *file, int64_t x, struct error *err)
 {
 	char text[24];
 
+	if (x == SPEC_LIMIT_NONE)
+		return put(dir, file, "max", err);
 	if (x < 0)
 		return 0;
 	snprintf(text, sizeof(text), "%lld", (long long)x);
@@ -157,23 +159,25 @@ static int put_pids(int dir, int64_t max, struct error *err)
 
 static int put_cpu(int dir, const struct spec_resources *r, struct error *err)
 {
-	char text[64];
+	char text[64], quota[24] = "max";
 	int rc = 0;
 
 	if (r->cpu_weight) {
 		snprintf(text, sizeof(text), "%llu", (unsigned long long)r->cpu_weight);
 		rc = put(dir, "cpu.weight", text, err);
 	}
-	if (rc < 0 || (r->cpu_quota_us <= 0 && r->cpu_period_us <= 0))
+	if (rc < 0 || (r->cpu_quota_us == SPEC_LIMIT_UNSET && r->cpu_period_us <= 0))
 		return rc;
-	if (r->cpu_quota_us <= 0)
-		snprintf(text, sizeof(text), "max %lld", (long long)r->cpu_period_us);
-	else if (r->cpu_period_us <= 0)
-		snprintf(text, sizeof(text), "%lld", (long long)r->cpu_quota_us);
-	else
-		snprintf(text, sizeof(text), "%lld %lld", (long long)r->cpu_quota_us,
-			 (long long)r->cpu_period_us);
-	return put(dir, "cpu.max", text, err);
+	if (r->cpu_quota_us > 0) {
+		snprintf(quota, sizeof(quota), "%lld", (long long)r->cpu_quota_us);
+	} else if (r->cpu_quota_us == SPEC_LIMIT_UNSET) {
+		/* A period is written with a quota before it: with the one that is there. */
+		if (path_read(dir, "cpu.max", text, sizeof(text)) > 0)
+			snprintf(quota, sizeof(quota), "%.*s", (int)strcspn(text, " \n"), text);
+	}
+	if (r->cpu_period_us > 0)
+		snprintf(text, sizeof(text), "%s %lld", quota, (long long)r->cpu_period_us);
+	return put(dir, "cpu.max", r->cpu_period_us > 0 ? text : quota, err);
 }
 
 int cgroup_apply(int dir, const struct spec_resources *r, struct error *err)

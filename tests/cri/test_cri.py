@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pod as the kubelet makes it."""
+import json
+import pathlib
 import socket
+import subprocess
 import time
 import urllib.request
+
+import pytest
+
+import harness
+from conftest import RUNTIME
 
 IMAGE = "localhost/busybox:1"
 RUNNING, EXITED = 1, 2
@@ -63,6 +71,74 @@ def test_pods_apart(pod):
     one.stop()
     assert one.container(server).state == EXITED
     assert two.container(client).state == RUNNING
+
+
+def test_figures(pod, cri):
+    """What a pod costs the host is in its cgroup: the machine with all that its containers do.
+    Which of them does it, the guest knows."""
+    p = pod()
+    busy = p.run(IMAGE, ["sh", "-c", "while :; do :; done"], name="busy")
+    idle = p.run(IMAGE, ["sleep", "100000"], name="idle")
+
+    def of_pod():
+        return cri("PodSandboxStats", pod_sandbox_id=p.id).stats.linux
+
+    def of(container):
+        return cri("ContainerStats", container_id=container).stats
+
+    before = of_pod().cpu.usage_core_nano_seconds.value
+    time.sleep(5)
+    after = of_pod()
+    assert after.cpu.usage_core_nano_seconds.value - before > 1_000_000_000
+    for c in (busy, idle):
+        assert of(c).attributes.id == c and of(c).memory.working_set_bytes.value > 0
+    if RUNTIME == "caisson":
+        assert after.memory.working_set_bytes.value > 16 << 20, "the guest's memory is in it"
+        # The host's cgroup of a member has its proxy, which does nothing.
+        assert of(busy).cpu.usage_core_nano_seconds.value < 1_000_000_000
+        cpu = {c: figures(c)["cpu"]["usage"]["total"] for c in (busy, idle)}
+        assert cpu[busy] > 1_000_000_000 > cpu[idle]
+
+
+def figures(container):
+    r = subprocess.run([harness.CAISSON, "--root", "/run/containerd/runc/k8s.io", "events",
+                        "--stats", container], check=True, stdout=subprocess.PIPE)
+    return json.loads(r.stdout)["data"]
+
+
+def test_figures_of_one():
+    """`ctr task metrics` of a container without a pod: the shim reads the cgroup of the pid that it
+    was given, which has the monitor and the machine."""
+    if RUNTIME != "caisson":
+        pytest.skip("hardware: no guest behind this runtime")
+    ctr = ["ctr", "-n", "k8s.io"]
+    subprocess.run([*ctr, "run", "--detach", "--runtime", "io.containerd.runc.v2", "--runc-binary",
+                    str(harness.CAISSON), IMAGE, "one", "sh", "-c", "while :; do :; done"],
+                   check=True)
+    try:
+        def metrics():
+            out = subprocess.run([*ctr, "task", "metrics", "--format", "json", "one"], check=True,
+                                 stdout=subprocess.PIPE).stdout
+            return json.loads(out)
+
+        before = metrics()
+        time.sleep(5)
+        after = metrics()
+        assert int(after["cpu"]["usage_usec"]) - int(before["cpu"]["usage_usec"]) > 1_000_000
+        assert int(after["memory"]["usage"]) > 16 << 20
+        names = {pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+                 for pid in cgroup_of("one").read_text().split()}
+        assert {"caisson-proxy", "caisson-vmm"} <= names
+    finally:
+        subprocess.run([*ctr, "task", "kill", "--signal", "KILL", "one"], check=True)
+        subprocess.run([*ctr, "task", "rm", "--force", "one"])
+        subprocess.run([*ctr, "container", "rm", "one"], check=True)
+
+
+def cgroup_of(container):
+    state = json.loads(pathlib.Path(f"/run/containerd/runc/k8s.io/{container}/state.json").read_text())
+    path = pathlib.Path(f"/proc/{state['init']['pid']}/cgroup").read_text().split("::")[1].strip()
+    return pathlib.Path("/sys/fs/cgroup" + path) / "cgroup.procs"
 
 
 def test_volume(pod, tmp_path):

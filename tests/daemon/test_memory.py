@@ -12,7 +12,7 @@ import tempfile
 import pytest
 
 import lease
-from conftest import MB, eventually
+from daemon import MB, eventually
 
 SLOT = {"memory": "8M", "count": 2}
 

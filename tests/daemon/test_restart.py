@@ -13,7 +13,7 @@ import threading
 import pytest
 
 import lease
-from conftest import BUILD, MB, eventually
+from daemon import BUILD, MB, eventually
 
 SLOTS = [{"memory": "4M", "count": 2}]
 # Marks in daemon/, in the order in which a lease comes by.

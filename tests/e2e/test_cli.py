@@ -17,7 +17,7 @@ from support import (BUILD, CAISSON, TIMEOUT, alive, assert_sentence, call_detac
                      engine, eventually, no_network, unique, use_netns)
 
 COMMANDS = ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "list", "pause",
-            "resume", "update", "events", "spec", "features", "doctor", "help", "completion", "man"]
+            "resume", "update", "events", "spec", "features", "doctor", "slots", "help", "completion", "man"]
 
 
 def test_life_cycle(box, caisson):
@@ -348,6 +348,35 @@ def test_update(box):
     assert b.sh(look).split() == [str(64 << 20), "20", "50000", "100000"]
     assert_sentence(b.caisson("update", "--memory", "much", b.id), "--memory 'much'")
     assert b.sh(look).split()[0] == str(64 << 20)
+
+
+def host_values(b, name):
+    """What a file of the host's cgroup of a container says, in whatever hierarchy has it."""
+    return {p.read_text().strip() for p in pathlib.Path("/sys/fs/cgroup").glob(
+        "**" + b.config["linux"]["cgroupsPath"] + "/" + name)}
+
+
+def test_update_takes_limits_away(box):
+    """-1 is "no limit", which is another thing than "not given"."""
+    b = box()
+    b.config["linux"]["cgroupsPath"] = cgroup_path()
+    b.config["linux"]["resources"] = {"memory": {"limit": 100 << 20}, "pids": {"limit": 50},
+                                      "cpu": {"quota": 50000, "period": 100000}}
+    b.up()
+    look = "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max"
+    assert b.sh(look).split() == [str(100 << 20), "50", "50000", "100000"]
+    b.caisson("update", "--cpu-period", "200000", b.id, check=True)
+    assert b.sh(look).split() == [str(100 << 20), "50", "50000", "200000"], "the quota stays"
+    assert host_values(b, "cpu.max") <= {"50000 200000"}
+    assert host_values(b, "cpu.cfs_quota_us") <= {"50000"}
+    b.caisson("update", "--cpu-quota", "-1", b.id, check=True)
+    assert b.sh(look).split() == [str(100 << 20), "50", "max", "200000"]
+    assert host_values(b, "cpu.max") <= {"max 200000"}
+    assert host_values(b, "cpu.cfs_quota_us") <= {"-1"}
+    doc = {"memory": {"limit": -1, "swap": -1}, "pids": {"limit": -1}}
+    b.caisson("update", "--resources", "-", b.id, input=json.dumps(doc), check=True)
+    assert b.sh(look).split() == ["max", "max", "max", "200000"]
+    assert_sentence(b.caisson("update", "--cpu-quota", "-2", b.id), "--cpu-quota '-2'")
 
 
 def test_update_from_document(box):

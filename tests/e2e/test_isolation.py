@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from support import (CAISSON, assert_sentence, descendants, engine, eventually, make_rootfs,
+from ptrace import call_in
+from support import (CAISSON, assert_sentence, descendants, engine, eventually, libc, make_rootfs,
                      no_network, use_netns)
 
 # What QEMU's file server may use (vmm/jail.c): CHOWN, DAC_OVERRIDE, FOWNER, FSETID.  Not
@@ -34,6 +35,14 @@ def all_caps(config):
 def volume(source, destination="/data", *options):
     return {"destination": destination, "type": "bind", "source": str(source),
             "options": ["bind", *options]}
+
+
+def outcome(function):
+    """What it returns, or None if it was not the time for it."""
+    try:
+        return function()
+    except AssertionError:
+        return None
 
 
 def status_of(pid):
@@ -316,6 +325,36 @@ def test_processes_are_confined(box, caisson):
         if "rw" in options.split(","):
             assert (point.startswith("/shares/") or kvm and point == "/0" or
                     point in ("/", "/dev/null", "/dev/urandom")), line
+
+
+def test_callers_keys(box):
+    """Who calls us has keys in its session; none of our processes that stay has them."""
+    if not os.path.exists("/proc/keys"):
+        pytest.skip("hardware: this kernel has no keys")
+    keyctl, session = 250, (0, -3, 0)   # KEYCTL_GET_KEYRING_ID of KEY_SPEC_SESSION_KEYRING
+
+    def session_of(pid):
+        # Woken, it may be on its way to wait again.
+        serial = eventually(lambda: outcome(lambda: call_in(pid, keyctl, *session)), "it waits")
+        assert serial > 0, os.strerror(-serial)
+        return serial
+
+    assert libc.syscall(keyctl, 1, b"caisson-e2e") > 0      # KEYCTL_JOIN_SESSION_KEYRING
+    own = libc.syscall(keyctl, *session)
+    bystander = subprocess.Popen(["sleep", "1000000"])
+    try:
+        eventually(lambda: session_of(bystander.pid) == own, "it has them, as every child")
+    finally:
+        bystander.kill()
+        bystander.wait()
+    b = box()
+    b.config["mounts"].append(volume("/tmp"))
+    b.up()
+    proxy = b.exec_detached("sleep", "1000000")
+    assert b.sh("echo here") == "here\n"
+    for pid in (b.pid, proxy, b.monitor(), b.helper()):
+        assert session_of(pid) != own, pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert b.sh("echo here") == "here\n"
 
 
 def test_image_cannot_be_written(box, caisson):

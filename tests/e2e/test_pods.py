@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from conftest import new_caisson
 from support import assert_sentence, eventually
 
 MANAGERS = {
@@ -96,6 +97,36 @@ def test_members_share_the_guest(pod, rootfs, tmp_path):
         assert len(x.caisson("ps", x.id).stdout.split()) == 2
     # One monitor, one machine.
     assert "monitor" not in a.record() or not a.record()["monitor"].get("pid")
+
+
+def test_member_has_the_sandboxes_engine(pod, work, cache):
+    """Whatever its settings say: a member has no machine of its own."""
+    engine = pod.sandbox.record()["engine"]
+    for name in {"emu", "kvm", "auto"} - {engine}:
+        c = new_caisson(work, cache, engine=name, kernel="/no/such/kernel")
+        c.root = pod.sandbox.caisson.root
+        a = pod(["true"], caisson=c)
+        a.up()
+        assert a.record()["engine"] == engine
+        assert a.wait() == 0
+        a.delete()
+
+
+def test_podmans_infra_container(box, netns):
+    """Podman 5 does not say which of its containers is the first of a pod; one without any volume
+    can take members all the same."""
+    net = netns()
+    infra = box()
+    infra.config["annotations"] = {"io.container.manager": "libpod"}
+    infra.config["mounts"] = [m for m in infra.config["mounts"] if m["type"] != "bind"]
+    set_namespaces(infra.config, network=net.path)
+    infra.up()
+    a = box(["sh", "-c", "exit 5"])
+    annotate(a.config, "container", infra.id, "podman")
+    set_namespaces(a.config, network=net.path)
+    a.up()
+    assert a.wait() == 5
+    a.delete()
 
 
 def test_member_talks_on_the_pods_loopback(pod):

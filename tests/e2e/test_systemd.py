@@ -12,7 +12,8 @@ import subprocess
 import pytest
 
 from conftest import missing
-from support import CAISSON, TAG, Caisson, assert_sentence, eventually, reap, unique
+from support import (BOUND, CAISSON, TAG, Caisson, Process, assert_sentence, eventually, reap,
+                     unique)
 
 CGROUP = pathlib.Path("/sys/fs/cgroup")
 PREFIX = TAG.replace("-", "_")      # a dash in a slice's name is a level
@@ -128,6 +129,9 @@ def test_limits(scoped):
     assert cpu_max.read_text() == "30000 50000\n"
     assert b.scope.get("CPUQuotaPerSecUSec") == "600ms"
     assert int((b.scope.path / "cpu.weight").read_text()) > before
+    assert b.caisson("update", "--cpu-quota", "-1", b.id).stderr == ""
+    assert cpu_max.read_text().split()[0] == "max"
+    assert b.scope.get("CPUQuotaPerSecUSec") == "infinity"
     assert b.scope.get("AllowedCPUs") == "0"
     assert (b.scope.path / "cpuset.cpus").read_text() == "0\n"
     # What is the guest's alone is none of systemd's business.
@@ -148,6 +152,18 @@ def test_all_killed(scoped):
     assert not list(b.caisson.root.iterdir())
 
 
+def test_forced_delete(scoped):
+    """`delete --force` of one that runs takes the unit along, each time.  (Its cgroup was removed as
+    soon as its processes were gone, mostly after systemd had heard that it was empty.)"""
+    for _ in range(8):
+        b = scoped()
+        b.create()
+        assert b.scope.there() == (True, True)
+        assert b.delete("--force").stderr == ""
+        assert b.scope.there() == (False, False)
+        b.wait()
+
+
 def test_scope_stopped(scoped):
     """`systemctl stop` of the scope ends the container."""
     b = scoped().up()
@@ -165,6 +181,37 @@ def test_create_that_fails(scoped):
         assert b.start(check=False).returncode == 1
         b.delete("--force")
     eventually(lambda: b.scope.there() == (False, False), "the scope ends", 10)
+
+
+@pytest.mark.parametrize("phase", ["scope", "proxy", "spawned", "ready"])
+@pytest.mark.parametrize("victim", ["command", "proxy"])
+def test_dies_in_the_making(scoped, phase, victim):
+    """The command, or the process that the scope began with, is killed at a phase: the scope goes
+    (before it is on record, too), nothing hangs, and the id and the unit can be used again."""
+    b = scoped()
+    b.bundle.write()
+    with open(b.out, "wb") as out:
+        command = b.caisson.popen("create", "--bundle", b.bundle.path, b.id,
+                                  env={**os.environ, "CAISSON_STOP_AT": phase},
+                                  stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    eventually(lambda: Process(command.pid).state == "T", "it stops")
+    others = b.scope.pids()
+    assert others and command.pid not in others
+    if victim == "command":
+        command.kill()
+        command.wait()
+    else:
+        os.kill(min(others), signal.SIGKILL)
+        command.send_signal(signal.SIGCONT)
+        # The word that all is well was on its way already.
+        assert command.wait(BOUND) == (0 if phase == "ready" else 1)
+    if phase != "ready":
+        eventually(lambda: b.scope.there() == (False, False), "the scope ends by itself", 10)
+    assert b.delete("--force").stderr == ""
+    eventually(lambda: b.scope.there() == (False, False), "the scope ends", 10)
+    b.up()
+    assert b.scope.there() == (True, True)
+    assert b.sh("echo again") == "again\n"
 
 
 def test_refused(scoped):

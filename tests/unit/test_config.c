@@ -263,11 +263,12 @@ static const struct {
 	uint64_t weight;
 } limits[] = {
 	{"/linux/resources/memory/swap", "67108864", 64 << 20, 0, 100, 39},
-	{"/linux/resources/memory/swap", "-1", 64 << 20, -1, 100, 39},
-	{"/linux/resources/memory", "{'limit':-1,'swap':-1}", -1, -1, 100, 39},
+	{"/linux/resources/memory/swap", "-1", 64 << 20, SPEC_LIMIT_NONE, 100, 39},
+	{"/linux/resources/memory", "{'limit':-1,'swap':-1}", SPEC_LIMIT_NONE, SPEC_LIMIT_NONE, 100,
+	 39},
 	{"/linux/resources/memory", "{'limit':0}", -1, -1, 100, 39},
 	{"/linux/resources/pids/limit", "0", 64 << 20, 64 << 20, -1, 39},
-	{"/linux/resources/pids/limit", "-1", 64 << 20, 64 << 20, -1, 39},
+	{"/linux/resources/pids/limit", "-1", 64 << 20, 64 << 20, SPEC_LIMIT_NONE, 39},
 	{"/linux/resources/cpu/shares", "2", 64 << 20, 64 << 20, 100, 1},
 	{"/linux/resources/cpu/shares", "1", 64 << 20, 64 << 20, 100, 1},
 	{"/linux/resources/cpu/shares", "0", 64 << 20, 64 << 20, 100, 0},
@@ -285,7 +286,8 @@ static void test_limits(void **state)
 
 		parse_good(&c, limits[i].where, limits[i].value);
 		r = &c.container.resources;
-		assert_true(r->memory_max == limits[i].max && c.memory_limit == limits[i].max);
+		assert_true(r->memory_max == limits[i].max);
+		assert_true(c.memory_limit == (limits[i].max > 0 ? limits[i].max : -1));
 		assert_true(r->memory_swap_max == limits[i].swap_max);
 		assert_true(r->pids_max == limits[i].pids && r->cpu_weight == limits[i].weight);
 		config_done(&c);

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a machine must be for guests in ring 1, and where its CPUs keep their tables.
+ *
+ * All is read from the CPU, not from the kernel's private variables.
+ */
+#include <linux/cc_platform.h>
+#include <linux/cpu.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/security.h>
+#include <linux/slab.h>
+#include <asm/cpufeature.h>
+#include <asm/desc_defs.h>
+#include <asm/processor-flags.h>
+
+#include "monitor.h"
+
+#define CR4_FRED (1ul << 32)
+
+/* For tests: behave as if the precondition of that number failed. */
+static int fail_check;
+module_param(fail_check, int, 0400);
+MODULE_PARM_DESC(fail_check,
+		 "for tests: refuse to load as if the precondition of this number failed");
+
+static u64 read_cr4(void)
+{
+	u64 value;
+
+	asm volatile("mov %%cr4, %0" : "=r"(value));
+	return value;
+}
+
+/* Says why the module cannot work here, in one sentence, and refuses. */
+int caisson_host_check(void)
+{
+	const u64 cr4 = read_cr4();
+	const struct {
+		bool bad;
+		const char *why;
+	} checks[] = {
+		{cr4 & CR4_FRED,
+		 "the kernel runs with FRED, which does away with ring 1 (boot with fred=off)"},
+		{!(cr4 & X86_CR4_FSGSBASE),
+		 "the CPU or the kernel has no FSGSBASE: ring 1 could not switch GS"},
+		{cr4 & X86_CR4_LA57, "the kernel runs with 5-level page tables, which are not "
+				     "supported yet (boot with no5lvl)"},
+		{!boot_cpu_has(X86_FEATURE_NX), "the CPU has no NX bit"},
+		{boot_cpu_has(X86_FEATURE_XENPV),
+		 "the kernel is a Xen PV guest, and in ring 3 itself"},
+		{cc_platform_has(CC_ATTR_MEM_ENCRYPT) ||
+			 cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT),
+		 "memory encryption (SME, SEV, TDX) is on, which is not supported yet"},
+		{security_locked_down(LOCKDOWN_DEV_MEM) != 0,
+		 "the kernel is locked down, and this module writes page tables"},
+	};
+
+	for (int i = 0; i < ARRAY_SIZE(checks); i++)
+		if (checks[i].bad || fail_check == i + 1) {
+			pr_err("caisson: not on this machine: %s\n", checks[i].why);
+			return -ENODEV;
+		}
+	return 0;
+}
+
+struct survey {
+	struct caisson_host *host;
+	const char *why;
+};
+
+static void survey_cpu(void *data)
+{
+	struct survey *s = data;
+	struct caisson_cpu *cpu = &s->host->cpus[smp_processor_id()];
+	const struct ldttss_desc *tss;
+	struct desc_ptr gdt, idt;
+	u16 tr;
+
+	asm volatile("sgdt %0" : "=m"(gdt));
+	asm volatile("sidt %0" : "=m"(idt));
+	asm volatile("str %0" : "=r"(tr));
+	if (gdt.size < (CAISSON_SS | 7) || tr + 15 > gdt.size) {
+		WRITE_ONCE(s->why, "the GDT is too small");
+		return;
+	}
+	tss = (const void *)(gdt.address + (tr & ~7));
+	cpu->gdt = gdt.address;
+	cpu->tss = tss->base0 | (u64)tss->base1 << 16 | (u64)tss->base2 << 24 |
+		   (u64)tss->base3 << 32;
+	if (cpu->gdt >> 39 != CAISSON_SLOT >> 39 || cpu->tss >> 39 != CAISSON_SLOT >> 39 ||
+	    idt.address >> 39 != CAISSON_SLOT >> 39)
+		WRITE_ONCE(s->why, "GDT, IDT and TSS are not in the CPU entry area");
+	else if ((cpu->tss | cpu->gdt | idt.address) & 4095 || idt.size != 4095)
+		WRITE_ONCE(s->why, "GDT, IDT or TSS are not laid out as expected");
+	s->host->idt = idt.address;
+}
+
+/* Where the tables of all CPUs are that are there now. */
+int caisson_host_survey(struct caisson_host *host)
+{
+	struct survey s = {.host = host};
+
+	host->cpus = kcalloc(nr_cpu_ids, sizeof(*host->cpus), GFP_KERNEL);
+	if (!host->cpus)
+		return -ENOMEM;
+	cpus_read_lock();
+	on_each_cpu(survey_cpu, &s, 1);
+	cpus_read_unlock();
+	if (s.why) {
+		pr_err("caisson: not on this machine: %s\n", s.why);
+		caisson_host_done(host);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+void caisson_host_done(struct caisson_host *host)
+{
+	kfree(host->cpus);
+	host->cpus = NULL;
+}

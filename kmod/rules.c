@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* The page-table rules; the story is in rules.h, the rules' text in uapi/caisson.h. */
+#include "rules.h"
+#include "uapi/caisson.h"
+
+#ifdef __KERNEL__
+#include <linux/errno.h>
+#include <linux/string.h>
+#else
+#include <errno.h>
+#include <string.h>
+#endif
+
+/*
+ * A check, by number.  tests/kmod compiles this file once per number with that check (or duty: a
+ * line that keeps the books) taken out, and each time some test must turn red.
+ */
+#ifndef CAISSON_MUTANT
+#define CAISSON_MUTANT 0
+#endif
+#define HOLDS(number, condition) (CAISSON_MUTANT == (number) || (condition))
+#define DUTY(number) (CAISSON_MUTANT != (number))
+
+#define LEAF_BITS                                                                                  \
+	(CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_U | CAISSON_PTE_A | CAISSON_PTE_D |           \
+	 CAISSON_PTE_NX | CAISSON_PTE_ADDRESS | (7ull << 9) | (127ull << 52))
+
+static __u64 clock_read(const struct caisson_tables *t)
+{
+	return __atomic_load_n(&t->clock, __ATOMIC_SEQ_CST);
+}
+
+static __u64 clock_tick(struct caisson_tables *t)
+{
+	return __atomic_add_fetch(&t->clock, 1, __ATOMIC_SEQ_CST);
+}
+
+struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 address)
+{
+	__u64 number = address >> CAISSON_BLOCK_SHIFT;
+	__u32 low = 0, high = t->blocks_n;
+
+	while (low < high) {
+		__u32 middle = low + (high - low) / 2;
+
+		if (t->blocks[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == t->blocks_n || t->blocks[low].number != number)
+		return NULL;
+	return &t->blocks[low];
+}
+
+static __u32 frame_index(__u64 address)
+{
+	return (address >> 12) & (CAISSON_BLOCK_FRAMES - 1);
+}
+
+static struct caisson_table_frame *frame_find(const struct caisson_tables *t, __u64 address,
+					      __u64 **ret_entries)
+{
+	struct caisson_block *block = caisson_block_find(t, address);
+
+	if (!block || !block->frames)
+		return NULL;
+	*ret_entries = block->entries + (size_t)frame_index(address) * CAISSON_ENTRIES;
+	return &block->frames[frame_index(address)];
+}
+
+static void frame_unreferenced(struct caisson_tables *t, struct caisson_table_frame *frame)
+{
+	if (frame->parents == 0 && frame->roots == 0 && DUTY(1))
+		frame->stamp = clock_tick(t);
+}
+
+/* Whether a vCPU that is in the guest may know a translation from before `stamp`. */
+static bool known_in_guest(const struct caisson_tables *t, __u64 stamp)
+{
+	for (__u32 i = 0; i < CAISSON_VCPUS_MAX; i++) {
+		__u64 entered = __atomic_load_n(&t->roots[i].entered, __ATOMIC_SEQ_CST);
+
+		if (entered != 0 && entered <= stamp)
+			return true;
+	}
+	return false;
+}
+
+int caisson_table_new(struct caisson_tables *t, __u64 address, __u64 level)
+{
+	struct caisson_table_frame *frame;
+	__u64 *entries;
+
+	if (!HOLDS(2, (address & 4095) == 0) || !HOLDS(3, level >= 1 && level <= 4))
+		return -EINVAL;
+	frame = frame_find(t, address, &entries);
+	if (!frame)
+		return -ENOENT;
+	if (!HOLDS(4, frame->level == 0))
+		return -EBUSY;
+	if (!HOLDS(5, !known_in_guest(t, frame->stamp)))
+		return -EAGAIN;
+	/* Entries that are not present may be left in it. */
+	if (DUTY(14))
+		memset(entries, 0, CAISSON_ENTRIES * sizeof(*entries));
+	frame->level = (__u8)level;
+	return 0;
+}
+
+int caisson_table_free(struct caisson_tables *t, __u64 address)
+{
+	struct caisson_table_frame *frame;
+	__u64 *entries;
+
+	if (!HOLDS(6, (address & 4095) == 0))
+		return -EINVAL;
+	frame = frame_find(t, address, &entries);
+	if (!frame || !HOLDS(7, frame->level != 0))
+		return -ENOENT;
+	if (!HOLDS(8, frame->parents == 0) || !HOLDS(9, frame->roots == 0) ||
+	    !HOLDS(10, frame->present == 0))
+		return -EBUSY;
+	frame->level = 0;
+	return 0;
+}
+
+static const struct caisson_window *window_find(const struct caisson_tables *t, __u64 address)
+{
+	for (__u32 i = 0; i < t->windows_n; i++)
+		if (address >= t->windows[i].start && address < t->windows[i].end)
+			return &t->windows[i];
+	return NULL;
+}
+
+static int check_window(const struct caisson_tables *t, __u64 value)
+{
+	const __u64 cache = CAISSON_PTE_PWT | CAISSON_PTE_PCD | CAISSON_PTE_PAT;
+	const struct caisson_window *window = window_find(t, value & CAISSON_PTE_ADDRESS);
+
+	if (!HOLDS(11, window))
+		return -EPERM;
+	if (!window)
+		return 0;
+	/* All other bits are allowed in a leaf, or have been refused already. */
+	if (!HOLDS(12, (value & cache) == window->cache) || !HOLDS(13, value & CAISSON_PTE_NX))
+		return -EPERM;
+	return 0;
+}
+
+/* `level` 1 or 2; `value` without the size bit. */
+static int check_leaf(const struct caisson_tables *t, __u32 level, __u64 value)
+{
+	__u64 address = value & CAISSON_PTE_ADDRESS;
+	const struct caisson_block *block;
+
+	if (level == 2 && !HOLDS(15, (address & ((1ull << CAISSON_BLOCK_SHIFT) - 1)) == 0))
+		return -EINVAL;
+	block = caisson_block_find(t, address);
+	if (!block)
+		return level == 1 ? check_window(t, value) : HOLDS(16, false) ? 0 : -EPERM;
+	if (!HOLDS(17, (value & ~LEAF_BITS) == 0))
+		return -EINVAL;
+	if (!block->frames)
+		return 0;
+	if (!HOLDS(18, !(value & CAISSON_PTE_W)) || !HOLDS(19, !(value & CAISSON_PTE_U)) ||
+	    !HOLDS(20, value & CAISSON_PTE_NX))
+		return -EPERM;
+	return 0;
+}
+
+/* The frame that an entry of `level` points to. */
+static struct caisson_table_frame *child_find(const struct caisson_tables *t, __u32 level,
+					      __u64 value)
+{
+	__u64 *entries;
+
+	if (!(value & CAISSON_PTE_P) || level == 1 || (level == 2 && value & CAISSON_PTE_PS))
+		return NULL;
+	return frame_find(t, value & CAISSON_PTE_ADDRESS, &entries);
+}
+
+static int check_pointer(const struct caisson_tables *t, __u32 level, __u32 index, __u64 value)
+{
+	struct caisson_table_frame *child;
+
+	/* The size bit of levels 3 and 4 is among these. */
+	if (!HOLDS(21, (value & ~LEAF_BITS) == 0))
+		return -EINVAL;
+	if (level == 4 && index >= CAISSON_ENTRIES / 2 && !HOLDS(22, !(value & CAISSON_PTE_U)))
+		return -EPERM;
+	child = child_find(t, level, value);
+	if (!child)
+		return HOLDS(37, false) ? 0 : -EPERM;
+	if (!HOLDS(23, child->level == level - 1))
+		return -EPERM;
+	return 0;
+}
+
+static int check_entry(const struct caisson_tables *t, __u32 level, __u32 index, __u64 value)
+{
+	if (level == 4 && !HOLDS(24, index != CAISSON_SLOT_INDEX))
+		return -EPERM;
+	if (!(value & CAISSON_PTE_P))
+		return HOLDS(25, value == 0 || value & CAISSON_PTE_FAR) ? 0 : -EINVAL;
+	if (!HOLDS(26, !(value & CAISSON_PTE_G)) || !HOLDS(27, !(value & CAISSON_PTE_KEY)))
+		return -EINVAL;
+	if (level == 1)
+		return check_leaf(t, level, value);
+	if (level == 2 && value & CAISSON_PTE_PS)
+		return check_leaf(t, level, value & ~CAISSON_PTE_PS);
+	return check_pointer(t, level, index, value);
+}
+
+/* A level-4 entry is also in the copies that vCPUs run on. */
+static void copies_set(struct caisson_tables *t, __u64 table, __u32 index, __u64 value)
+{
+	for (__u32 i = 0; i < CAISSON_VCPUS_MAX; i++)
+		if (t->roots[i].table && t->roots[i].source == table)
+			__atomic_store_n(&t->roots[i].table[index], value, __ATOMIC_SEQ_CST);
+}
+
+int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u64 *ret_old)
+{
+	struct caisson_table_frame *frame, *child, *before;
+	__u32 index = (address >> 3) & (CAISSON_ENTRIES - 1);
+	__u64 *entries, old;
+	__u32 level;
+	int error;
+
+	if (!HOLDS(28, (address & 7) == 0))
+		return -EINVAL;
+	frame = frame_find(t, address, &entries);
+	if (!frame || !HOLDS(29, frame->level != 0))
+		return -ENOENT;
+	level = frame->level;
+	error = check_entry(t, level, index, value);
+	if (error)
+		return error;
+
+	child = child_find(t, level, value);
+	if (child && DUTY(30))
+		child->parents++;
+	old = __atomic_exchange_n(&entries[index], value, __ATOMIC_SEQ_CST);
+	if (level == 4 && frame->roots && DUTY(31))
+		copies_set(t, address & ~4095ull, index, value);
+	frame->present += !!(value & CAISSON_PTE_P);
+	if (DUTY(32))
+		frame->present -= !!(old & CAISSON_PTE_P);
+	/* After the exchange: until then the CPU may have followed the old entry. */
+	before = child_find(t, level, old);
+	if (before) {
+		before->parents--;
+		frame_unreferenced(t, before);
+	}
+	*ret_old = old;
+	return 0;
+}
+
+static void root_drop(struct caisson_tables *t, struct caisson_root *root)
+{
+	struct caisson_table_frame *frame;
+	__u64 *entries;
+
+	if (!root->source)
+		return;
+	frame = frame_find(t, root->source, &entries);
+	root->source = 0;
+	if (!frame)
+		return;
+	frame->roots--;
+	frame_unreferenced(t, frame);
+}
+
+int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address)
+{
+	struct caisson_root *root;
+	struct caisson_table_frame *frame;
+	__u64 *entries;
+
+	if (vcpu >= CAISSON_VCPUS_MAX || !t->roots[vcpu].table)
+		return -EINVAL;
+	root = &t->roots[vcpu];
+	if (address == 0) {
+		for (__u32 i = 0; i < CAISSON_ENTRIES; i++)
+			if (i != CAISSON_SLOT_INDEX)
+				root->table[i] = 0;
+		root_drop(t, root);
+		return 0;
+	}
+	if (!HOLDS(33, (address & 4095) == 0))
+		return -EINVAL;
+	frame = frame_find(t, address, &entries);
+	if (!frame || !HOLDS(34, frame->level == 4))
+		return -EPERM;
+	if (DUTY(35))
+		frame->roots++;
+	for (__u32 i = 0; i < CAISSON_ENTRIES; i++)
+		if (!(DUTY(36) && i == CAISSON_SLOT_INDEX))
+			root->table[i] = entries[i];
+	root_drop(t, root);
+	root->source = address;
+	return 0;
+}
+
+void caisson_root_enter(struct caisson_tables *t, __u32 vcpu)
+{
+	/* A full barrier: whoever frees a frame sees us in the guest, or we see the entry gone. */
+	__atomic_exchange_n(&t->roots[vcpu].entered, clock_read(t) + 1, __ATOMIC_SEQ_CST);
+}
+
+void caisson_root_leave(struct caisson_tables *t, __u32 vcpu)
+{
+	__atomic_store_n(&t->roots[vcpu].entered, 0, __ATOMIC_SEQ_CST);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR Apache-2.0 */
+/*
+ * /dev/caisson: guest kernels in ring 1.  The whole contract, for the machine monitor (ioctls) and
+ * for the guest kernel (hypercalls, page-table rules, the vCPU page).
+ *
+ * Not stable yet: both sides compare CAISSON_API, and only the same number goes together.
+ *
+ *  A sandbox is an open of /dev/caisson: memory, page tables, vCPUs.  It belongs to the process
+ * that opened it, and ends with the last descriptor of it and of its vCPUs.
+ *
+ * ## Memory
+ *
+ *  Guest-physical addresses are host-physical addresses.  Memory comes in blocks of 2 MiB, each of
+ * one class for life:
+ *   - DATA: the monitor's memory (huge pages), lent with CAISSON_ADD_MEMORY.  Guest and monitor
+ * write it.
+ *   - TABLE: the module's own memory (CAISSON_ADD_TABLES).  Page tables are here and nowhere else.
+ *     Neither guest nor monitor can write it; the guest may map it read-only.
+ *
+ * ## Page-table rules
+ *
+ *  A frame is 4 KiB of a TABLE block.  It is free, or a page table of level 1 to 4.  It is made a
+ * table (empty) with TABLE_NEW, and free again with TABLE_FREE, which needs that it has no present
+ * entry, that no entry points to it, and that no vCPU has it as its root.  A frame that was in use
+ * becomes a table again only after every vCPU has forgotten its translations (the module sees to
+ * it).
+ *
+ *  An entry is changed with ENTRY_SET, which stores the given value or nothing.  Rules, in order:
+ *   1. The entry is 8-byte aligned, in a frame that is a table.
+ *   2. At level 4, entry 508 is the monitor's.
+ *   3. A value without the present bit is 0, or has bit 51 set (an address beyond all memory:
+ *      nothing for a processor to guess at).
+ *   4. Present: the global bit and the key bits (62:59) are clear; address bits are of memory.
+ *   5. Levels 4, 3 and, without the size bit, 2 point to a table of exactly the level below; PWT
+ * and PCD are clear.  The size bit is refused at levels 4 and 3.
+ *   6. In entries 256 to 511 of level 4 the user bit is clear.
+ *   7. A leaf (level 1; level 2 with the size bit) maps
+ *      - a DATA block of this sandbox, with any of W, U, NX; cache bits clear;
+ *      - a TABLE block of this sandbox, with W and U clear and NX set; cache bits clear;
+ *      - at level 1, a page of an MMIO window of this sandbox, with NX set and the window's cache
+ * bits. A leaf of level 2 is aligned to 2 MiB. Accessed and dirty bits, bits 9 to 11 and 52 to 58
+ * are the guest's.
+ *
+ * ## Processor state
+ *
+ *  Ring 1 runs with CAISSON_CS and CAISSON_SS, ring 3 with CAISSON_USER_CS and CAISSON_USER_SS;
+ * there is no 32-bit code.  Interrupts are always enabled (real IF is 1), IOPL is 0; SMAP is off,
+ * FSGSBASE and UMIP are on.  DS, ES, FS and GS hold null selectors after every interruption,
+ * whatever was in them; the bases of FS and GS are kept.  The registers of FPU, SSE and AVX are the
+ * guest's own.
+ *
+ *  Top-level entry 508 (from CAISSON_SLOT, 512 GiB) is the monitor's.  In it, each vCPU finds its
+ * own struct caisson_vcpu_page at CAISSON_VCPU_PAGE, by which it tells the monitor's entry code
+ * where to go.  The guest kernel lives in the upper half (a `syscall` from the lower half is a
+ * system call of ring 3; ring 3 cannot execute in the upper half by rule 6).
+ *
+ *  System call of ring 3: ring 1 at syscall_entry, stack kernel_stack, RCX and R11 as the CPU
+ * leaves them, the caller's RSP in user_stack; `masked` is set.
+ *
+ *  Exception, event: ring 1 at exception_entry.  On the stack (kernel_stack if ring 3 was
+ * interrupted, else the present one), aligned to 16 before: struct caisson_frame.  `masked` is set;
+ * the frame's `masked` is what it was.  CR2 is in the vCPU page.  All registers are the interrupted
+ * ones. A stack that cannot be written ends the sandbox.
+ *
+ *  Return: the guest's own `iretq`.
+ *
+ *  Events come as an exception of number CAISSON_VECTOR_EVENT when `events` is not 0 and `masked`
+ * is. `events` is a set of bits; the guest takes them out (locked), the monitor puts them in.
+ * Having cleared `masked`, the guest looks at `events` and takes what is there, or calls EVENTS.
+ *
+ * ## Hypercalls
+ *
+ *  `syscall` in ring 1: number in RAX; arguments in RDI, RSI, RDX, R8; result in RAX (0, or a
+ * negative errno), a second one in RDX where it says so.  RCX and R11 are clobbered.
+ */
+#ifndef CAISSON_UAPI_H
+#define CAISSON_UAPI_H
+
+#ifndef __ASSEMBLER__
+#include <linux/ioctl.h>
+#include <linux/types.h>
+#endif
+
+#define CAISSON_API 1
+
+#define CAISSON_CS 0x51
+#define CAISSON_SS 0x59
+#define CAISSON_USER_CS 0x33
+#define CAISSON_USER_SS 0x2b
+
+#define CAISSON_SLOT 0xfffffe0000000000
+#define CAISSON_SLOT_INDEX 508
+#define CAISSON_VCPU_PAGE 0xfffffe7fffe03000
+
+#define CAISSON_VECTOR_EVENT 0x100
+
+/* Bits of `events`. */
+#define CAISSON_EVENT_TIMER 0
+
+#define CAISSON_CALL_VERSION 0	  /* RDX: CAISSON_API */
+#define CAISSON_CALL_MONITOR 1	  /* RDI..R8: for the machine monitor; RAX is its answer */
+#define CAISSON_CALL_HALT 2	  /* sleeps until there are events */
+#define CAISSON_CALL_EVENTS 3	  /* delivers events, if there are and they are not masked */
+#define CAISSON_CALL_TIMER 4	  /* RDI: nanoseconds from now to EVENT_TIMER; 0: none */
+#define CAISSON_CALL_ROOT 5	  /* RDI: address of the level-4 table to run on */
+#define CAISSON_CALL_TABLE_NEW 6  /* RDI: address of a free frame, RSI: its level */
+#define CAISSON_CALL_TABLE_FREE 7 /* RDI: address of a table */
+#define CAISSON_CALL_ENTRY_SET 8  /* RDI: address of an entry, RSI: value; RDX: the old value */
+#define CAISSON_CALL_FLUSH 9	  /* forgets this vCPU's translations */
+
+#ifndef __ASSEMBLER__
+
+struct caisson_vcpu_page {
+	__u64 syscall_entry;
+	__u64 exception_entry;
+	__u64 kernel_stack;
+	__u64 user_stack;
+	__u64 cr2;
+	__u64 events;
+	__u8 masked;
+	__u8 reserved[7];
+};
+
+struct caisson_frame {
+	__u32 vector;
+	__u32 masked;
+	__u64 error;
+	__u64 rip, cs, rflags, rsp, ss;
+};
+
+struct caisson_memory {
+	__u64 address; /* in the caller, aligned to 2 MiB, of huge pages */
+	__u64 size;    /* a multiple of 2 MiB */
+	__u64 runs;    /* out: address of size / 2 MiB __u64: the physical address of each block */
+};
+
+struct caisson_tables_add {
+	__u64 physical; /* out: of a new TABLE block */
+};
+
+struct caisson_operation {
+	__u64 call; /* CAISSON_CALL_TABLE_NEW, TABLE_FREE or ENTRY_SET */
+	__u64 a, b;
+	__u64 old; /* out */
+};
+
+struct caisson_registers {
+	__u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+	__u64 rip, cs, rflags, rsp, ss; /* only the ring counts of cs; ss is made to match */
+	__u64 fs_base, gs_base;
+	__u64 root; /* physical address of the level-4 table; 0: as before */
+};
+
+enum caisson_exit {
+	CAISSON_EXIT_MONITOR = 1, /* a hypercall: argument[0..3]; `answer` is for it */
+	CAISSON_EXIT_KILLED,	  /* `text` says why; the vCPU does not run again */
+};
+
+/* At offset 0 of a vCPU's descriptor. */
+struct caisson_run {
+	__u32 exit; /* enum caisson_exit */
+	__u32 reserved;
+	__u64 argument[4];
+	__u64 answer;
+	struct caisson_registers registers; /* as of the exit, or EINTR */
+	char text[128];
+};
+
+#define CAISSON_IOC 0xca
+#define CAISSON_GET_VERSION _IO(CAISSON_IOC, 0)
+#define CAISSON_ADD_MEMORY _IOWR(CAISSON_IOC, 1, struct caisson_memory)
+#define CAISSON_ADD_TABLES _IOR(CAISSON_IOC, 2, struct caisson_tables_add)
+#define CAISSON_OPERATE _IOWR(CAISSON_IOC, 3, struct caisson_operation)
+#define CAISSON_ADD_VCPU _IO(CAISSON_IOC, 4) /* the descriptor of a vCPU */
+/* Of a vCPU: */
+#define CAISSON_SET_REGISTERS _IOW(CAISSON_IOC, 16, struct caisson_registers)
+#define CAISSON_RUN _IO(CAISSON_IOC, 17) /* 0 with run->exit; EINTR */
+
+#endif
+#endif

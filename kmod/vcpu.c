@@ -1,0 +1,618 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A vCPU: a thread of the monitor process in ioctl(CAISSON_RUN).
+ *
+ * Two loops.  The inner one runs with interrupts off and the CPU set up for the guest: into the
+ * guest, out, and in again where a hypercall could be answered at once.  The outer one is an
+ * ordinary thread: interrupts are let in, signals and the scheduler looked at, a halted guest
+ * sleeps.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/uaccess.h>
+#include <asm/cpufeature.h>
+#include <asm/fpu/api.h>
+#include <asm/msr.h>
+#include <asm/processor-flags.h>
+#include <asm/special_insns.h>
+
+#include "monitor.h"
+
+/* The guest's translations are tagged with this; the host's own tags are below 16 and above 2047.
+ */
+#define GUEST_PCID 0x3ff
+
+/*
+ * What of the host's CR4 stays.  Without PGE there are no global translations, neither the host's
+ * (the change flushes them) nor new ones made by host code between two stays in the guest.  Without
+ * CET, PKE, PCE, TSD, SMAP, LASS, UINTR none of these reach into the guest.  VMXE and SMXE cannot
+ * be cleared.
+ */
+#define CR4_KEEP                                                                                   \
+	(X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_OSFXSR |                   \
+	 X86_CR4_OSXMMEXCPT | X86_CR4_VMXE | X86_CR4_SMXE | X86_CR4_FSGSBASE | X86_CR4_PCIDE |     \
+	 X86_CR4_OSXSAVE | X86_CR4_SMEP)
+
+#define FLAGS_GUESTS                                                                               \
+	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | X86_EFLAGS_SF |           \
+	 X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_OF | X86_EFLAGS_RF | X86_EFLAGS_AC |           \
+	 X86_EFLAGS_ID)
+
+static bool ibpb = true;
+module_param(ibpb, bool, 0400);
+MODULE_PARM_DESC(ibpb, "branch predictor barrier when a guest is left (off: guests can steer the "
+		       "host's speculation)");
+
+/* What the inner loop says to the outer one. */
+enum next {
+	NEXT_AGAIN, /* (not said: into the guest again) */
+	NEXT_LEFT,  /* an interrupt was handled */
+	NEXT_SLOW,  /* a hypercall that needs interrupts */
+	NEXT_HALT,
+	NEXT_EXIT, /* run->exit says */
+	NEXT_ERROR,
+};
+
+struct host_state {
+	u64 cr4, lstar, cstar, fmask, sysenter_cs, dr7;
+	u32 pkru;
+};
+
+static struct caisson_vcpu_page *vcpu_page(struct caisson_vcpu *v)
+{
+	return v->view.page[PAGE_VCPU];
+}
+
+static u64 canonical(u64 address)
+{
+	return (u64)((s64)(address << 16) >> 16);
+}
+
+/* --- The CPU, set up for the guest and back
+ * --------------------------------------------------------- */
+
+static void cr4_write(u64 value)
+{
+	asm volatile("mov %0, %%cr4" : : "r"(value) : "memory");
+}
+
+static void host_to_guest(struct host_state *h)
+{
+	asm volatile("mov %%cr4, %0" : "=r"(h->cr4));
+	asm volatile("mov %%dr7, %0" : "=r"(h->dr7));
+	rdmsrl(MSR_LSTAR, h->lstar);
+	rdmsrl(MSR_CSTAR, h->cstar);
+	rdmsrl(MSR_SYSCALL_MASK, h->fmask);
+	rdmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	h->pkru = h->cr4 & X86_CR4_PKE ? rdpkru() : 0;
+
+	asm volatile("mov %0, %%dr7" : : "r"(0x400ul));
+	wrmsrl(MSR_LSTAR, AREA + caisson_stub_syscall);
+	/* 32-bit code has no segment to run in; all the same. */
+	wrmsrl(MSR_CSTAR, AREA + caisson_stub_syscall);
+	wrmsrl(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
+	wrmsrl(MSR_IA32_SYSENTER_CS, 0);
+	cr4_write((h->cr4 & CR4_KEEP) | (boot_cpu_has(X86_FEATURE_UMIP) ? X86_CR4_UMIP : 0));
+}
+
+static void guest_to_host(const struct host_state *h)
+{
+	if (ibpb && boot_cpu_has(X86_FEATURE_IBPB))
+		wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+	cr4_write(h->cr4);
+	wrmsrl(MSR_LSTAR, h->lstar);
+	wrmsrl(MSR_CSTAR, h->cstar);
+	wrmsrl(MSR_SYSCALL_MASK, h->fmask);
+	wrmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	asm volatile("mov %0, %%dr7" : : "r"(h->dr7));
+	if (h->cr4 & X86_CR4_PKE)
+		wrpkru(h->pkru);
+}
+
+/* Whether the thread's own LDT is loaded: in the guest, its addresses would be the guest's to fill.
+ */
+static bool has_ldt(void)
+{
+	u16 ldt;
+
+	asm volatile("sldt %0" : "=r"(ldt));
+	return ldt != 0;
+}
+
+/* --- Ends
+ * ------------------------------------------------------------------------------------------- */
+
+static enum next kill(struct caisson_vcpu *v, const struct caisson_trap *t, const char *why)
+{
+	v->dead = true;
+	v->run->exit = CAISSON_EXIT_KILLED;
+	scnprintf(v->run->text, sizeof(v->run->text),
+		  "%s (vector %llu, error %#llx, at %#llx:%#llx)", why, t->vector, t->error, t->cs,
+		  t->rip);
+	return NEXT_EXIT;
+}
+
+static const char *why_monitor_faulted(const struct caisson_trap *t)
+{
+	switch (t->vector) {
+	case 6:
+		return "the kernel stack is in the monitor's slot";
+	case 12:
+	case 13:
+		return "an entry point or a stack is not an address";
+	case 14:
+		return "the kernel stack cannot be written";
+	default:
+		return "a fault in the monitor's entry code";
+	}
+}
+
+/* --- Hypercalls
+ * ------------------------------------------------------------------------------------- */
+
+static enum next timer_set(struct caisson_vcpu *v, u64 ns)
+{
+	if (ns == 0)
+		hrtimer_try_to_cancel(&v->timer);
+	else
+		hrtimer_start(&v->timer, ns_to_ktime(min_t(u64, ns, KTIME_MAX / 2)),
+			      HRTIMER_MODE_REL);
+	return NEXT_AGAIN;
+}
+
+static enum next monitor_call(struct caisson_vcpu *v)
+{
+	const struct caisson_registers *r = &v->registers;
+
+	v->run->exit = CAISSON_EXIT_MONITOR;
+	v->run->argument[0] = r->rdi;
+	v->run->argument[1] = r->rsi;
+	v->run->argument[2] = r->rdx;
+	v->run->argument[3] = r->r8;
+	v->answering = true;
+	return NEXT_EXIT;
+}
+
+static enum next table_call(struct caisson_vcpu *v)
+{
+	struct caisson_registers *r = &v->registers;
+	struct caisson_operation op = {.call = r->rax, .a = r->rdi, .b = r->rsi};
+	long error = caisson_operation(v->sandbox, &op);
+
+	if (error == -EAGAIN)
+		return NEXT_SLOW;
+	r->rax = error;
+	if (op.call == CAISSON_CALL_ENTRY_SET)
+		r->rdx = op.old;
+	return NEXT_AGAIN;
+}
+
+static long root_set(struct caisson_vcpu *v, u64 address)
+{
+	struct caisson_sandbox *s = v->sandbox;
+	unsigned long flags;
+	long error;
+
+	spin_lock_irqsave(&s->tables_lock, flags);
+	error = caisson_root_set(&s->tables, v->number, address);
+	spin_unlock_irqrestore(&s->tables_lock, flags);
+	return error;
+}
+
+static enum next hypercall(struct caisson_vcpu *v)
+{
+	struct caisson_registers *r = &v->registers;
+
+	switch (r->rax) {
+	case CAISSON_CALL_MONITOR:
+		return monitor_call(v);
+	case CAISSON_CALL_TABLE_NEW:
+	case CAISSON_CALL_TABLE_FREE:
+	case CAISSON_CALL_ENTRY_SET:
+		return table_call(v);
+	case CAISSON_CALL_HALT:
+		r->rax = 0;
+		return NEXT_HALT;
+	case CAISSON_CALL_ROOT:
+		/* 0 would be none at all. */
+		r->rax = r->rdi ? root_set(v, r->rdi) : -EPERM;
+		return NEXT_AGAIN;
+	case CAISSON_CALL_TIMER:
+		r->rax = 0;
+		return timer_set(v, r->rdi);
+	case CAISSON_CALL_VERSION:
+		r->rdx = CAISSON_API;
+		fallthrough;
+	case CAISSON_CALL_EVENTS:
+	case CAISSON_CALL_FLUSH:
+		/* Entering delivers events, and flushes. */
+		r->rax = 0;
+		return NEXT_AGAIN;
+	default:
+		r->rax = -ENOSYS;
+		return NEXT_AGAIN;
+	}
+}
+
+/* --- The inner loop
+ * --------------------------------------------------------------------------------- */
+
+/* What ring 1 or 3 may come back with, whatever is in `registers`. */
+static void trap_fill(struct caisson_trap *t, const struct caisson_registers *r)
+{
+	const bool user = (r->cs & 3) == 3;
+
+	memcpy(t, r, offsetof(struct caisson_trap, vector));
+	t->error = 0;
+	t->rip = canonical(r->rip);
+	t->cs = user ? CAISSON_USER_CS : CAISSON_CS;
+	t->rflags = (r->rflags & FLAGS_GUESTS) | FLAGS_FORCED;
+	t->rsp = r->rsp;
+	t->ss = user ? CAISSON_USER_SS : CAISSON_SS;
+}
+
+static void *trap_in(void *page)
+{
+	return page + PAGE_SIZE - TRAP_SIZE;
+}
+
+/* Sets the guest's side up for one stay. */
+static void enter_prepare(struct caisson_vcpu *v, struct caisson_switch *s)
+{
+	struct caisson_vcpu_page *shared = vcpu_page(v);
+	struct caisson_constants *constants = v->view.page[PAGE_CONST];
+	struct caisson_host_context *context;
+	struct caisson_trap *t = trap_in(v->view.page[PAGE_ENTER]);
+	u64 host_cr3;
+
+	context = caisson_area_context(smp_processor_id(), &s->context);
+	context->rsp = 0;
+	asm volatile("mov %%cr3, %0" : "=r"(host_cr3));
+	constants->host_cr3 = host_cr3;
+	constants->host_context = s->context;
+	s->entry = AREA + caisson_stub_enter;
+	s->fs_base = canonical(v->registers.fs_base);
+	s->gs_base = canonical(v->registers.gs_base);
+	if (v->resuming) {
+		*t = v->resume;
+		return;
+	}
+	if (READ_ONCE(shared->events) && !READ_ONCE(shared->masked)) {
+		t = trap_in(v->view.page[PAGE_STACK]);
+		s->entry = AREA + caisson_stub_enter_event;
+	}
+	trap_fill(t, &v->registers);
+	t->vector = CAISSON_VECTOR_EVENT;
+}
+
+/* The trap at an address of the guest's area, or NULL. */
+static const struct caisson_trap *trap_at(const struct caisson_vcpu *v, u64 address)
+{
+	const u64 page = (address - AREA) >> PAGE_SHIFT, at = address & ~PAGE_MASK;
+
+	if (page >= GUEST_PAGES || !v->view.page[page] || at + TRAP_SIZE > PAGE_SIZE)
+		return NULL;
+	return v->view.page[page] + at;
+}
+
+static bool is_hosts(u64 vector)
+{
+	return vector == 2 || vector == 18 || (vector >= 32 && vector < 256);
+}
+
+/* A trap out of our entry code: an NMI's, which is resumed, or a fault's. */
+static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *t, u8 *ret_replay)
+{
+	const u64 at = t->rip - AREA;
+
+	if (t->vector != 2 && t->vector != 18)
+		return kill(v, t, why_monitor_faulted(t));
+	*ret_replay = t->vector;
+	if (at >= caisson_stub_enter && at < caisson_stub_enter_end)
+		return NEXT_LEFT; /* the guest was not entered: as before */
+	v->resume = *t;
+	v->resuming = true;
+	/* It may hold another CPU's addresses by now: from its start again. */
+	if (at >= caisson_stub_leave && at < caisson_stub_leave_end)
+		v->resume.rip = AREA + caisson_stub_leave;
+	return NEXT_LEFT;
+}
+
+static enum next leave_handle(struct caisson_vcpu *v, const struct caisson_trap *t, u8 *ret_replay)
+{
+	struct caisson_registers *r = &v->registers;
+
+	if ((t->cs & 3) == 0)
+		return leave_ring0(v, t, ret_replay);
+	v->resuming = false;
+	memcpy(r, t, offsetof(struct caisson_trap, vector));
+	r->rip = t->rip;
+	r->cs = t->cs;
+	r->rflags = t->rflags;
+	r->rsp = t->rsp;
+	r->ss = t->ss;
+	if (t->vector == VECTOR_HYPERCALL)
+		return hypercall(v);
+	if (is_hosts(t->vector)) {
+		*ret_replay = t->vector;
+		return NEXT_LEFT;
+	}
+	return kill(v, t, t->vector == 8 ? "a double fault" : "an exception that cannot be");
+}
+
+/* One stay in the guest. */
+static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
+{
+	struct caisson_tables *tables = &v->sandbox->tables;
+	struct caisson_switch s;
+	const struct caisson_trap *t;
+	static const u16 data_segment = __KERNEL_DS;
+
+	s.cr3 = __pa(v->root) | (cr4_read_shadow() & X86_CR4_PCIDE ? GUEST_PCID : 0);
+	enter_prepare(v, &s);
+	caisson_root_enter(tables, v->number);
+	if (boot_cpu_has(X86_FEATURE_MD_CLEAR))
+		asm volatile("verw %0" : : "m"(data_segment) : "cc");
+	t = trap_at(v, caisson_switch(&s));
+	caisson_root_leave(tables, v->number);
+	v->registers.fs_base = s.fs_base;
+	v->registers.gs_base = s.gs_base;
+	if (WARN_ON_ONCE(!t))
+		return NEXT_ERROR;
+	return leave_handle(v, t, ret_replay);
+}
+
+static enum next run_irqs_off(struct caisson_vcpu *v)
+{
+	struct host_state host;
+	enum next next;
+	u8 replay = 0;
+
+	host_to_guest(&host);
+	do
+		next = stay(v, &replay);
+	while (next == NEXT_AGAIN);
+	guest_to_host(&host);
+	if (replay)
+		((void (*)(void))caisson_replay[replay])();
+	return next;
+}
+
+/* --- The outer loop
+ * --------------------------------------------------------------------------------- */
+
+static enum next run_once(struct caisson_vcpu *v)
+{
+	enum next next = NEXT_ERROR;
+
+	preempt_disable();
+	local_irq_disable();
+	if (caisson_host.cpus[smp_processor_id()].gdt && !has_ldt()) {
+		v->cpu = smp_processor_id();
+		/* The guest's registers of FPU, SSE and AVX are this thread's. */
+		if (test_thread_flag(TIF_NEED_FPU_LOAD))
+			switch_fpu_return();
+		next = run_irqs_off(v);
+	}
+	local_irq_enable();
+	preempt_enable();
+	cond_resched();
+	return next;
+}
+
+static long run(struct caisson_vcpu *v)
+{
+	for (;;) {
+		if (signal_pending(current))
+			return -EINTR;
+		switch (run_once(v)) {
+		case NEXT_EXIT:
+			return 0;
+		case NEXT_ERROR:
+			return -EOPNOTSUPP;
+		case NEXT_SLOW:
+			table_call(v);
+			break;
+		case NEXT_HALT:
+			wait_event_interruptible(v->wait, READ_ONCE(vcpu_page(v)->events));
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+static long vcpu_run(struct caisson_vcpu *v)
+{
+	long result;
+
+	if (v->dead || !v->sandbox->tables.roots[v->number].source)
+		return -EINVAL;
+	if (v->answering) {
+		v->registers.rax = READ_ONCE(v->run->answer);
+		v->answering = false;
+	}
+	WRITE_ONCE(v->task, current);
+	result = run(v);
+	v->run->registers = v->registers;
+	WRITE_ONCE(v->task, NULL);
+	return result;
+}
+
+static void event_raise(struct caisson_vcpu *v, unsigned int event)
+{
+	struct task_struct *task;
+
+	set_bit(event, (unsigned long *)&vcpu_page(v)->events);
+	wake_up(&v->wait);
+	rcu_read_lock();
+	task = READ_ONCE(v->task);
+	if (task)
+		kick_process(task);
+	rcu_read_unlock();
+}
+
+static enum hrtimer_restart timer_expired(struct hrtimer *timer)
+{
+	event_raise(container_of(timer, struct caisson_vcpu, timer), CAISSON_EVENT_TIMER);
+	return HRTIMER_NORESTART;
+}
+
+/* Has every vCPU leave the guest that is in it now. */
+static void nothing(void *unused)
+{
+}
+
+void caisson_vcpus_kick(struct caisson_sandbox *s)
+{
+	mutex_lock(&s->lock);
+	for (u32 i = 0; i < CAISSON_VCPUS_MAX; i++)
+		if (READ_ONCE(s->tables.roots[i].entered))
+			smp_call_function_single(READ_ONCE(s->vcpus[i]->cpu), nothing, NULL, 1);
+	mutex_unlock(&s->lock);
+}
+
+/* --- Life
+ * ------------------------------------------------------------------------------------------- */
+
+static long registers_set(struct caisson_vcpu *v, const struct caisson_registers __user *arg)
+{
+	struct caisson_registers r;
+	long error;
+
+	if (copy_from_user(&r, arg, sizeof(r)))
+		return -EFAULT;
+	if (r.root) {
+		error = root_set(v, r.root);
+		if (error)
+			return error;
+	}
+	v->registers = r;
+	v->resuming = false;
+	v->answering = false;
+	return 0;
+}
+
+static long vcpu_ioctl(struct file *file, unsigned int request, unsigned long argument)
+{
+	struct caisson_vcpu *v = file->private_data;
+	long result;
+
+	if (current->mm != v->sandbox->mm)
+		return -EIO;
+	if (mutex_lock_killable(&v->lock))
+		return -EINTR;
+	switch (request) {
+	case CAISSON_SET_REGISTERS:
+		result = registers_set(v, (void __user *)argument);
+		break;
+	case CAISSON_RUN:
+		result = vcpu_run(v);
+		break;
+	default:
+		result = -ENOTTY;
+	}
+	mutex_unlock(&v->lock);
+	return result;
+}
+
+static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct caisson_vcpu *v = file->private_data;
+
+	if (vma->vm_pgoff || vma_pages(vma) != 1)
+		return -EINVAL;
+	return vm_insert_page(vma, vma->vm_start, virt_to_page(v->run));
+}
+
+static void vcpu_free(struct caisson_vcpu *v)
+{
+	caisson_view_done(&v->view);
+	free_page((unsigned long)v->root);
+	free_page((unsigned long)v->run);
+	kfree(v);
+}
+
+static int vcpu_release(struct inode *inode, struct file *file)
+{
+	struct caisson_vcpu *v = file->private_data;
+	struct caisson_sandbox *s = v->sandbox;
+
+	hrtimer_cancel(&v->timer);
+	root_set(v, 0);
+	mutex_lock(&s->lock);
+	s->vcpus[v->number] = NULL;
+	spin_lock_irq(&s->tables_lock);
+	s->tables.roots[v->number].table = NULL;
+	spin_unlock_irq(&s->tables_lock);
+	mutex_unlock(&s->lock);
+	vcpu_free(v);
+	caisson_sandbox_put(s);
+	return 0;
+}
+
+static const struct file_operations vcpu_fops = {
+	.owner = THIS_MODULE,
+	.release = vcpu_release,
+	.unlocked_ioctl = vcpu_ioctl,
+	.mmap = vcpu_mmap,
+	.llseek = noop_llseek,
+};
+
+static struct caisson_vcpu *vcpu_new(struct caisson_sandbox *s, u32 number)
+{
+	struct caisson_vcpu *v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
+
+	if (!v)
+		return NULL;
+	v->sandbox = s;
+	v->number = number;
+	mutex_init(&v->lock);
+	init_waitqueue_head(&v->wait);
+	hrtimer_init(&v->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	v->timer.function = timer_expired;
+	v->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	v->run = (struct caisson_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!v->root || !v->run || caisson_view_init(&v->view, &caisson_host) < 0) {
+		vcpu_free(v);
+		return NULL;
+	}
+	v->root[CAISSON_SLOT_INDEX] = v->view.slot;
+	return v;
+}
+
+/* The descriptor of a new vCPU; under the sandbox's lock. */
+int caisson_vcpu_open(struct caisson_sandbox *s)
+{
+	struct caisson_vcpu *v;
+	u32 number = 0;
+	int fd;
+
+	while (number < CAISSON_VCPUS_MAX && s->vcpus[number])
+		number++;
+	if (number == CAISSON_VCPUS_MAX)
+		return -E2BIG;
+	v = vcpu_new(s, number);
+	if (!v)
+		return -ENOMEM;
+	s->vcpus[number] = v;
+	spin_lock_irq(&s->tables_lock);
+	s->tables.roots[number].table = v->root;
+	spin_unlock_irq(&s->tables_lock);
+	kref_get(&s->ref);
+	fd = anon_inode_getfd("caisson-vcpu", &vcpu_fops, v, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		s->vcpus[number] = NULL;
+		spin_lock_irq(&s->tables_lock);
+		s->tables.roots[number].table = NULL;
+		spin_unlock_irq(&s->tables_lock);
+		caisson_sandbox_put(s); /* not the last: the caller has one */
+		vcpu_free(v);
+	}
+	return fd;
+}

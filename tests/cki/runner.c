@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * runner [-t SECONDS] GUEST: runs a micro guest in ring 1 by /dev/caisson and says how it ended.
+ * Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own word), 3 it could not
+ * be run, 4 the monitor killed it (and says why), 5 it did not end in time.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "kmod/rules.h"
+#include "kmod/uapi/caisson.h"
+#include "tests/cki/lib/outcome.h"
+
+#define BLOCK (2ul << 20)
+
+enum outcome { PASS, FAIL, SKIP, ERROR, KILLED, TIMEOUT };
+
+static const char *const outcome_names[] = {"pass", "fail", "skip", "error", "killed", "timeout"};
+
+struct sandbox {
+	int fd, vcpu;
+	uint8_t *memory; /* BLOCKS */
+	uint64_t blocks[BLOCKS];
+	uint64_t tables;
+	struct caisson_run *run;
+};
+
+static _Noreturn void die(const char *what)
+{
+	fprintf(stderr, "runner: %s: %s\n", what, strerror(errno));
+	exit(ERROR);
+}
+
+static void operate(struct sandbox *s, uint64_t call, uint64_t a, uint64_t b)
+{
+	struct caisson_operation op = {.call = call, .a = a, .b = b};
+
+	if (ioctl(s->fd, CAISSON_OPERATE, &op) < 0)
+		die("page-table operation");
+}
+
+static uint64_t frame(const struct sandbox *s, unsigned int n)
+{
+	return s->tables + n * 4096ull;
+}
+
+static void set(struct sandbox *s, unsigned int table, unsigned int index, uint64_t value)
+{
+	operate(s, CAISSON_CALL_ENTRY_SET, frame(s, table) + index * 8, value);
+}
+
+/* The tables that the guest starts on: its memory, and the TABLE block. */
+static void map(struct sandbox *s)
+{
+	const uint64_t table = CAISSON_PTE_P | CAISSON_PTE_W;
+
+	operate(s, CAISSON_CALL_TABLE_NEW, frame(s, FRAME_L4), 4);
+	operate(s, CAISSON_CALL_TABLE_NEW, frame(s, FRAME_L3), 3);
+	operate(s, CAISSON_CALL_TABLE_NEW, frame(s, FRAME_L2), 2);
+	set(s, FRAME_L4, 511, frame(s, FRAME_L3) | table);
+	set(s, FRAME_L3, 510, frame(s, FRAME_L2) | table);
+	for (unsigned int i = 0; i < BLOCKS; i++)
+		set(s, FRAME_L2, i, s->blocks[i] | table | CAISSON_PTE_PS);
+	set(s, FRAME_L2, (GUEST_TABLES - GUEST_BASE) / BLOCK,
+	    s->tables | CAISSON_PTE_P | CAISSON_PTE_PS | CAISSON_PTE_NX);
+}
+
+static void sandbox_make(struct sandbox *s)
+{
+	struct caisson_memory m = {.size = BLOCKS * BLOCK, .runs = (uint64_t)s->blocks};
+	struct caisson_tables_add tables;
+	int memory = memfd_create("guest", MFD_CLOEXEC | MFD_HUGETLB);
+
+	s->fd = open("/dev/caisson", O_RDWR | O_CLOEXEC);
+	if (s->fd < 0)
+		die("/dev/caisson");
+	if (ioctl(s->fd, CAISSON_GET_VERSION) != CAISSON_API)
+		die("the module is of another version");
+	if (memory < 0 || ftruncate(memory, BLOCKS * BLOCK) < 0)
+		die("huge pages");
+	s->memory = mmap(NULL, BLOCKS * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+	if (s->memory == MAP_FAILED)
+		die("map huge pages");
+	close(memory);
+	m.address = (uint64_t)s->memory;
+	if (ioctl(s->fd, CAISSON_ADD_MEMORY, &m) < 0)
+		die("lend memory");
+	if (ioctl(s->fd, CAISSON_ADD_TABLES, &tables) < 0)
+		die("add page tables");
+	s->tables = tables.physical;
+	map(s);
+	s->vcpu = ioctl(s->fd, CAISSON_ADD_VCPU);
+	if (s->vcpu < 0)
+		die("add a vCPU");
+	s->run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, s->vcpu, 0);
+	if (s->run == MAP_FAILED)
+		die("map the vCPU");
+}
+
+/* The guest's entry point. */
+static uint64_t load(struct sandbox *s, const char *path)
+{
+	static uint8_t file[1 << 20];
+	const Elf64_Ehdr *head = (const void *)file;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, file, sizeof(file)) < (ssize_t)sizeof(*head))
+		die(path);
+	close(fd);
+	for (unsigned int i = 0; i < head->e_phnum; i++) {
+		const Elf64_Phdr *p = (const void *)(file + head->e_phoff + i * sizeof(*p));
+
+		if (p->p_type == PT_LOAD)
+			memcpy(s->memory + p->p_paddr, file + p->p_offset, p->p_filesz);
+	}
+	return head->e_entry;
+}
+
+static void start(struct sandbox *s, const struct sandbox *other, const char *path)
+{
+	struct caisson_registers r = {.cs = CAISSON_CS, .root = frame(s, FRAME_L4)};
+	const uint64_t at = BLOCK - 4096;
+	struct boot boot = {.tables = s->tables,
+			    .foreign = other->blocks[0],
+			    .foreign_table = frame(other, FRAME_L4)};
+
+	r.rip = load(s, path);
+	r.rdi = GUEST_BASE + at;
+	memcpy(boot.blocks, s->blocks, sizeof(boot.blocks));
+	memcpy(s->memory + at, &boot, sizeof(boot));
+	if (ioctl(s->vcpu, CAISSON_SET_REGISTERS, &r) < 0)
+		die("set registers");
+}
+
+/* What a hypercall to the monitor does; -1: go on. */
+static int serve(struct sandbox *s)
+{
+	const uint64_t *a = (const uint64_t *)s->run->argument;
+
+	s->run->answer = 0;
+	switch (a[0]) {
+	case MONITOR_TEXT:
+		if (a[2] <= 4096 && a[1] <= BLOCKS * BLOCK - a[2])
+			fwrite(s->memory + a[1], 1, a[2], stdout);
+		return -1;
+	case MONITOR_END:
+		return a[1] <= SKIP ? (int)a[1] : FAIL;
+	case MONITOR_ECHO:
+		s->run->answer = a[1] + 1;
+		return -1;
+	default:
+		s->run->answer = (uint64_t)-ENOSYS;
+		return -1;
+	}
+}
+
+static volatile sig_atomic_t late;
+
+static void on_alarm(int number)
+{
+	(void)number;
+	late = 1;
+}
+
+static int run(struct sandbox *s)
+{
+	int outcome = -1;
+
+	while (outcome < 0) {
+		if (late) {
+			fprintf(stderr, "runner: it was at %#llx\n", s->run->registers.rip);
+			return TIMEOUT;
+		}
+		if (ioctl(s->vcpu, CAISSON_RUN) < 0) {
+			if (errno != EINTR)
+				die("run");
+			continue;
+		}
+		if (s->run->exit == CAISSON_EXIT_KILLED) {
+			fprintf(stderr, "runner: killed: %.128s\n", s->run->text);
+			return KILLED;
+		}
+		outcome = serve(s);
+	}
+	return outcome;
+}
+
+int main(int argc, char **argv)
+{
+	const struct sigaction action = {.sa_handler = on_alarm};
+	/* Again and again: the first may come just before the thread sleeps. */
+	struct itimerval timer = {.it_interval = {.tv_usec = 100000}, .it_value = {.tv_sec = 60}};
+	static struct sandbox s, other;
+	int opt, outcome;
+
+	while ((opt = getopt(argc, argv, "t:")) != -1) {
+		if (opt != 't')
+			goto usage;
+		timer.it_value.tv_sec = atoi(optarg);
+	}
+	if (optind + 1 != argc)
+		goto usage;
+	sandbox_make(&other);
+	sandbox_make(&s);
+	start(&s, &other, argv[optind]);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	outcome = run(&s);
+	fflush(stdout);
+	fprintf(stderr, "%s: %s\n", argv[optind], outcome_names[outcome]);
+	return outcome;
+usage:
+	fprintf(stderr, "usage: runner [-t SECONDS] GUEST\n");
+	return ERROR;
+}

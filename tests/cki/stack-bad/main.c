@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Attack on invariant 6: an exception with a kernel stack that is not mapped.  Ends the sandbox. */
+#include "tests/cki/lib/guest.h"
+
+USER static void ud2(void)
+{
+	__asm__ volatile("ud2");
+}
+
+void main(void)
+{
+	vcpu->kernel_stack = 0x123456000;
+	/* user_run() would set it. */
+	on_syscall = NULL;
+	__asm__ volatile("pushq %0\n pushq %1\n pushq $0x202\n pushq %2\n pushq %3\n iretq"
+			 :
+			 : "i"(CAISSON_USER_SS), "r"(0x400000ull), "i"(CAISSON_USER_CS), "r"(ud2));
+}

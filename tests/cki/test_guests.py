@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Micro guests in ring 1: each folder here is one, and says what it is about."""
+import pathlib
+import subprocess
+import time
+
+import pytest
+
+from conftest import BUILD, Said
+
+HERE = pathlib.Path(__file__).resolve().parent
+PASS, FAIL, SKIP, ERROR, KILLED, TIMEOUT = range(6)
+# What is not to pass: the outcome, and what is said.
+SPECIAL = {"stack-bad": (KILLED, "the kernel stack cannot be written"),
+           "stack-slot": (KILLED, "the kernel stack is in the monitor's slot"),
+           "stack-deep": (KILLED, "not an address"),
+           "entry-bad": (KILLED, ""),
+           "fault-loop": (TIMEOUT, "")}
+NAMES = sorted(p.name for p in HERE.iterdir() if (p / "main.c").exists())
+
+
+def command(name, seconds=60):
+    return [BUILD / "tests/cki/cki-runner", "-t", str(seconds), BUILD / f"tests/cki/cki-{name}"]
+
+
+def interrupts():
+    """All that the host's CPUs have taken."""
+    with open("/proc/stat") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("intr "))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_guest(module, name):
+    outcome, reason = SPECIAL.get(name, (PASS, ""))
+    said = Said()
+    r = subprocess.run(command(name, 5 if outcome == TIMEOUT else 60), stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, timeout=120)
+    assert r.returncode == outcome, f"{r.stdout}\n{r.stderr}"
+    assert reason in r.stderr
+    # No guest makes the host's kernel say anything.
+    assert said.text() == ""
+
+
+def test_guest_is_interrupted(module):
+    before = interrupts()
+    p = subprocess.Popen(command("spin"), stderr=subprocess.PIPE)
+    start = time.monotonic()
+    assert p.wait(120) == PASS
+    assert interrupts() - before > 50 * (time.monotonic() - start)
+
+
+def test_host_goes_on(module):
+    """Beside guests that fault without end, on every CPU."""
+    guests = [subprocess.Popen(command("fault-loop", 6), stderr=subprocess.DEVNULL)
+              for _ in range(4)]
+    try:
+        for _ in range(5):
+            start = time.monotonic()
+            subprocess.run(["true"], check=True)
+            assert time.monotonic() - start < 5
+            time.sleep(0.5)
+        assert [g.poll() for g in guests] == [None] * 4
+    finally:
+        for g in guests:
+            assert g.wait(60) == TIMEOUT
+
+
+def test_halted_guest_sleeps(module):
+    """`timer` waits in HALT for 50 ms and more: of that, no time is the CPU's."""
+    p = subprocess.run(["sh", "-c", '"$@" & wait $!; cat /proc/self/stat >/dev/null; times', "sh",
+                        *command("halt")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.returncode == 0, p.stderr
+    minutes, seconds = p.stdout.split()[-1].rstrip("s").split("m")
+    assert int(minutes) * 60 + float(seconds) < 1.0, p.stdout
+
+
+def test_nmi_storm(module):
+    """NMIs, by the backtrace of all CPUs, in a guest that goes in and out all the time."""
+    subprocess.run(["dmesg", "-n", "1"], check=True)
+    guests = [subprocess.Popen(command(name, 100), stderr=subprocess.PIPE)
+              for name in ("enter-leave", "enter-leave")]
+    sent = 0
+    while None in [g.poll() for g in guests]:
+        pathlib.Path("/proc/sysrq-trigger").write_text("l")
+        sent += 1
+    assert [g.returncode for g in guests] == [PASS, PASS], [g.stderr.read() for g in guests]
+    assert sent > 10
