@@ -98,6 +98,10 @@ kmod: setup-lab programs ## build the module of the cki engine for the lab's ker
 check-cki: kmod ## the module and its micro guests, in an emulated server
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki
 
+.PHONY: check-cki-mutants
+check-cki-mutants: kmod ## the same with one check of the module taken out at a time
+	@tests/cki/mutants $(BUILD)
+
 .PHONY: setup-conformance
 setup-conformance: setup-check
 	@scripts/setup scripts/packages-conformance.txt

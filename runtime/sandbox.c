@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
@@ -186,6 +187,37 @@ static void fill_state(struct creation *c, char *now, size_t size)
 	c->state.creator = state_process_of(getpid());
 }
 
+/*
+ * The timeline is the container's and goes with it, unless the settings name a directory where
+ * timelines stay: then it is a link to its file there.
+ */
+static int begin_timeline(struct creation *c, struct error *err)
+{
+	const char *keep = c->settings.timelines;
+	char path[PATH_MAX];
+
+	if (*keep) {
+		if (*keep != '/')
+			return error_set(err, EINVAL, "timelines '%s' is not an absolute path",
+					 keep);
+		if (mkdir(keep, 0700) < 0 && errno != EEXIST)
+			return error_errno(err, "directory of timelines '%s'", keep);
+		snprintf(path, sizeof(path), "%s/%s-%" PRIu64, keep, c->o->id, monotonic_ns());
+		if (symlinkat(path, c->dir_fd, "timeline") < 0)
+			return error_errno(err, "link 'timeline'");
+	}
+	timeline_begin(
+		openat(c->dir_fd, "timeline", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+	return timeline_fd < 0 && *keep ? error_errno(err, "timeline '%s'", path) : 0;
+}
+
+/* A later command's marks go where the first one's are. */
+static void resume_timeline(int dir_fd)
+{
+	if (timeline_fd < 0)
+		timeline_begin(openat(dir_fd, "timeline", O_WRONLY | O_APPEND | O_CLOEXEC));
+}
+
 /* From here on sandbox_destroy() finds everything. */
 static int creation_begin(struct creation *c, struct error *err)
 {
@@ -201,9 +233,8 @@ static int creation_begin(struct creation *c, struct error *err)
 	if (state_write(c->dir_fd, &c->state, err) < 0 || keep_config(c, err) < 0)
 		return -err->code;
 	snprintf(c->jail_dir, sizeof(c->jail_dir), "%s/%s/jail", c->o->root, c->o->id);
-	if (timeline_fd < 0)
-		timeline_fd = openat(c->dir_fd, "timeline",
-				     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (timeline_fd < 0 && begin_timeline(c, err) < 0)
+		return -err->code;
 	c->log_fd = openat(c->dir_fd, "vmm.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (c->log_fd < 0)
 		return error_errno(err, "create 'vmm.log'");
@@ -689,6 +720,8 @@ int sandbox_start(struct container *c, struct error *err)
 				 state_status_name(state_status(&c->state)));
 	if (sandbox_config(c, &config, err) < 0)
 		return -err->code;
+	resume_timeline(c->dir_fd);
+	timeline_mark("start");
 	msg_init_encode(&m);
 	wire_start_codec(&m, &request);
 	rc = hooks_run_inside(&config, &c->state, c->dir_fd, err);
@@ -747,6 +780,8 @@ int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *
 	struct error first = {0};
 	struct state s;
 
+	resume_timeline(dir_fd);
+	timeline_mark("delete");
 	/* Without a readable state nothing but its own directory can have been made. */
 	if (state_read(dir_fd, &s, err) == 0) {
 		/* The monitor first, politely: it takes the guest down. */

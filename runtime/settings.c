@@ -53,6 +53,7 @@ static const struct key {
 	{"slots", STRING, offsetof(struct settings, slots), 0, 0, slots_words},
 	{"slots_socket", STRING, offsetof(struct settings, slots_socket), 0, 0},
 	{"slots_wait", NUMBER, offsetof(struct settings, slots_wait), 0, 100},
+	{"timelines", STRING, offsetof(struct settings, timelines), 0, 0},
 	{"boot_timeout", NUMBER, offsetof(struct settings, boot_timeout), 1, 3600},
 	{"network", STRING, offsetof(struct settings, network), 0, 0, network_words},
 	/* A start that waits longer than the command does would not be noticed. */
@@ -232,9 +233,10 @@ int settings_load(struct settings *ret, const char *path, struct error *err)
 	s.slots = arena_strdup(&s.arena, "auto");
 	s.slots_socket = arena_strdup(&s.arena, LEASE_SOCKET);
 	s.cache = arena_strdup(&s.arena, "/var/cache/caisson");
+	s.timelines = arena_strdup(&s.arena, "");
 	s.annotations.v = arena_alloc(&s.arena, sizeof(default_annotations));
 	if (!s.engine || !s.network || !s.kernel || !s.initrd || !s.monitor || !s.kernel_cmdline ||
-	    !s.cache || !s.slots || !s.slots_socket || !s.annotations.v) {
+	    !s.cache || !s.timelines || !s.slots || !s.slots_socket || !s.annotations.v) {
 		arena_done(&s.arena);
 		return error_set(err, ENOMEM, "out of memory");
 	}

@@ -31,6 +31,7 @@ struct settings {
 	char *slots;	       /* of caissond: auto (what is ready), no, memory, function */
 	char *slots_socket;    /* where it listens */
 	uint32_t slots_wait;   /* seconds, for a slot that was asked for expressly */
+	char *timelines;       /* absolute directory where timelines of starts stay; "": none */
 	char *network; /* "start", or "wait": containers start when their functions are up */
 	uint32_t network_timeout; /* seconds that such a start waits at most */
 	struct strv annotations;  /* keys that annotations may set */

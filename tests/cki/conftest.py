@@ -8,7 +8,7 @@ import time
 import pytest
 
 BUILD = pathlib.Path(os.environ["CAISSON_BUILD"])
-MODULE = BUILD / "caisson.ko"
+MODULE = pathlib.Path(os.environ.get("CAISSON_MODULE") or BUILD / "caisson.ko")
 
 
 def is_lab():

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sandboxes on lent slots: `lab/lab test kvm daemon`.  What does not take a guest runs anywhere."""
-import json
 import os
 import pathlib
 import signal
@@ -9,13 +8,11 @@ import sys
 
 import pytest
 
-from daemon import BUILD, MB, eventually
+from daemon import BUILD, eventually
+from sandbox import MEMORY, Sandbox
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness  # noqa: E402
-
-MEMORY = 192 * MB
-
 
 def has_kvm():
     r = subprocess.run([BUILD / "caisson", "doctor"], stdout=subprocess.PIPE, text=True)
@@ -31,37 +28,6 @@ def kvm():
 @pytest.fixture(scope="session")
 def rootfs(tmp_path_factory):
     return harness.make_rootfs(tmp_path_factory.mktemp("rootfs"))
-
-
-class Sandbox:
-    def __init__(self, path, rootfs, d, id="box", **settings):
-        self.caisson = harness.Caisson(path / id, memory=str(MEMORY), slots_socket=str(d.socket),
-                                       **settings)
-        self.bundle = harness.Bundle(path / id / "bundle", rootfs, ["sleep", "100000"])
-        self.id = id
-
-    def create(self, check=True):
-        return self.caisson("create", "--bundle", self.bundle.path, self.id,
-                            check=check)
-
-    def up(self):
-        # conmon's part: a pipe would be kept open by the container.
-        with open(os.devnull) as null:
-            r = subprocess.run(self.caisson.command("create", "--bundle", self.bundle.path,
-                                                    self.id),
-                               stdin=null, stdout=subprocess.DEVNULL, timeout=harness.TIMEOUT)
-        assert r.returncode == 0
-        self.caisson("start", self.id, check=True)
-        return self
-
-    def sh(self, text):
-        return self.caisson("exec", self.id, "sh", "-c", text, check=True).stdout
-
-    def state(self):
-        return json.loads((self.caisson.root / self.id / "state.json").read_text())
-
-    def delete(self):
-        self.caisson("delete", "--force", self.id, check=True)
 
 
 @pytest.fixture

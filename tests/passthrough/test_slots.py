@@ -14,10 +14,12 @@ import pytest
 import functions
 
 # After this suite's own: both have a conftest.
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "daemon"))
+sys.path += [str(pathlib.Path(__file__).resolve().parent.parent / x) for x in ("daemon", ".")]
 import daemon as slots  # noqa: E402
+import harness  # noqa: E402
 import lease  # noqa: E402
 from daemon import MB, eventually  # noqa: E402
+from sandbox import MEMORY, Sandbox  # noqa: E402
 
 PCI = functions.PCI
 # 82576 datasheet, 8.10.9 (in a virtual function: the first of its queues): a reset stops it.
@@ -66,7 +68,7 @@ def test_lend_and_return(cards, daemon):
         p, got = take(d, f"o{i}")
         assert got["fds"] == 2 and got["function"] == {
             "address": f.address, "pf": f.card.name, "vf": f.number, "mac": mac}
-        assert p.is_zero() and p.present() == 32 * MB
+        assert p.present() == 32 * MB and p.is_zero()
         p.plant(pattern="secret")
         # The registers answer (igb VF STATUS), and what is written there does not stay.
         assert p.register(offset=0x8) != 0xffffffff
@@ -120,7 +122,7 @@ def test_other_memory(cards, daemon):
         p = d.process()
         id = p.lease(owner="o", function=True, kept=True)["id"]
         assert p.take(id=id, memory=size, wait_ms=60000)["memory"] == size
-        assert p.is_zero() and p.present() == size
+        assert p.present() == size and p.is_zero()
         p.die()
         d.client().release(id=id)
         d.wait_ready(2)
@@ -132,7 +134,7 @@ def test_not_prepared(cards, daemon, what):
     d = daemon([slot(cards[0])], prepare={what: False}).start().wait_ready(1)
     for i in range(2):
         p, got = take(d, "o")
-        assert got["fds"] == 2 and p.is_zero() and p.present() == 32 * MB
+        assert got["fds"] == 2 and p.present() == 32 * MB and p.is_zero()
         p.plant(pattern="secret")
         p.die()
         d.wait_ready(1)
@@ -280,3 +282,68 @@ def who(d):
         return d.client().status()["pid"]
     except (OSError, EOFError):
         return None
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory):
+    return harness.make_rootfs(tmp_path_factory.mktemp("rootfs"))
+
+
+def free(card):
+    """Slots that are the card's first function with a sandbox's memory."""
+    return [slot(card, 1, MEMORY)]
+
+
+def test_sandbox(cards, daemon, rootfs, tmp_path):
+    """A sandbox with a function and without CNI: the guest has the card, and drives it."""
+    d = daemon(free(cards[0])).start().wait_ready(1)
+    mac = d.slots()[0]["function"]["mac"]
+    for i in range(2):
+        s = Sandbox(tmp_path, rootfs, d, f"box{i}", engine="kvm", slots="function")
+        for caps in s.bundle.config["process"]["capabilities"].values():
+            caps += ["CAP_NET_ADMIN", "CAP_NET_RAW"]
+        s.bundle.write()
+        s.up()
+        try:
+            held, = d.slots("leased")
+            assert held["holder"] == s.state()["monitor"]["pid"]
+            eventually(lambda: mac in s.sh("cat /sys/class/net/*/address"), "its driver is there")
+            s.sh("ip link set eth0 up; ip addr add 10.77.0.9/24 dev eth0; "
+                 "for i in $(seq 100); do ping -c 1 -W 1 10.77.0.1 && exit; done; exit 1")
+            # A daemon that comes back does not disturb it.
+            d.kill()
+            d.start()
+            s.sh("ping -c 2 10.77.0.1")
+        finally:
+            s.delete()
+        d.wait_ready(1)
+
+
+@pytest.mark.parametrize("phase,victim", [
+    ("lease", "command"), ("monitor", "command"), ("monitor", "monitor"), ("engine", "monitor"),
+    ("launch", "monitor"), ("spawned", "command"), ("ready", "command"), ("ready", "monitor")])
+def test_sandbox_killed(cards, daemon, rootfs, tmp_path, phase, victim):
+    """The command or the monitor dies at a phase of the start: the function comes back by itself."""
+    d = daemon(free(cards[0])).start().wait_ready(1)
+    s = Sandbox(tmp_path, rootfs, d, engine="kvm", slots="function")
+    p = s.caisson.popen("create", "--bundle", s.bundle.path, s.id, stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                        env={**os.environ, "CAISSON_STOP_AT": phase})
+
+    def stopped():
+        pids = [p.pid, *[x["holder"] for x in d.slots() if x["holder"]]]
+        return [pid for pid in pids if slots.process_state(pid) == "T"]
+    at, *_ = eventually(stopped, f"somebody stops at {phase}")
+    try:
+        monitor = s.state()["monitor"]["pid"]
+        os.kill(p.pid if victim == "command" else monitor, signal.SIGKILL)
+        for pid in {at, p.pid, monitor} - {0}:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+        p.wait(60)
+        d.wait_ready(1)
+        assert d.slots()[0]["lent"] <= 1
+    finally:
+        s.caisson("delete", "--force", s.id)
