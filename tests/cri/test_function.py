@@ -54,9 +54,9 @@ class Card:
         self.daemon = subprocess.Popen([harness.BUILD / "caissond"], stdout=log, stderr=log)
 
     def slots(self):
-        """[(state, owner)]"""
-        out = run(harness.CAISSON, "slots", "--json", "list")
-        return [(s["state"], s.get("owner")) for s in json.loads(out)]
+        """[(state, owner)]; none while the daemon is not there yet"""
+        r = subprocess.run([harness.CAISSON, "slots", "--json", "list"], stdout=subprocess.PIPE)
+        return [(s["state"], s.get("owner")) for s in json.loads(r.stdout or "[]")]
 
     def leased(self):
         return [owner for state, owner in self.slots() if owner]
