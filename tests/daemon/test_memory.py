@@ -46,17 +46,17 @@ def test_pattern(daemon):
     """Whatever a holder leaves behind, and in however many processes, the next finds zeroes."""
     d = daemon([{"memory": "8M"}], on_demand=0).start().wait_ready(1)
     kept = []
-    for i in range(5):
-        p = d.process()
-        id = p.lease(owner=f"o{i}", memory=8 * MB, wait_ms=30000)["id"]
-        p.take(id=id)
-        assert p.is_zero()
-        p.plant(pattern=f"secret {i} ")
-        # This one lives on with the descriptor, and changes what it has.
-        kept.append(p.fork())
-        p.die()
     try:
-        assert d.client().status()["returned"] == 5
+        for i in range(5):
+            p = d.process()
+            id = p.lease(owner=f"o{i}", memory=8 * MB, wait_ms=30000)["id"]
+            p.take(id=id)
+            assert p.is_zero()
+            p.plant(pattern=f"secret {i} ")
+            # This one lives on with the descriptor, and changes what it has.
+            kept.append(p.fork())
+            p.die()
+        eventually(lambda: d.client().status()["returned"] == 5, "all came back")
     finally:
         for pid in kept:
             os.kill(pid, signal.SIGKILL)
