@@ -54,7 +54,7 @@ demo: setup-check all ## a real container behind its own guest kernel
 	@demo/run $(BUILD)
 
 .PHONY: check
-check: setup-check setup-conformance all ## all tests
+check: setup-check setup-conformance setup-lab all kmod ## all tests
 	@STRICT=$(STRICT) tests/run $(BUILD)
 
 .PHONY: check-unit
@@ -90,11 +90,15 @@ check-lab: setup-check setup-lab ## the lab's own tests
 
 .PHONY: kmod
 kmod: setup-lab programs ## build the module of the cki engine for the lab's kernel (cached)
-	@kmod/build --out $(BUILD)/caisson.ko >/dev/null
+	@lab/module --out $(BUILD)/caisson.ko caisson kmod >/dev/null
 
 .PHONY: check-cki
 check-cki: kmod ## the module and its micro guests, in an emulated server
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki
+
+.PHONY: check-cki-mutants
+check-cki-mutants: kmod ## the same with one check of the module taken out at a time
+	@tests/cki/mutants $(BUILD)
 
 .PHONY: setup-conformance
 setup-conformance: setup-check
@@ -107,6 +111,11 @@ check-conformance: setup-conformance all ## the OCI project's own validation pro
 .PHONY: bench-start
 bench-start: setup-check all ## time of a start: against QEMU, on the engine that there is
 	@bench/start/run $(BUILD)
+
+.PHONY: bench-fastiov
+bench-fastiov: setup-check setup-lab all ## starts with a network function, in the lab
+	@scripts/setup scripts/packages-bench.txt
+	@bench/fastiov/run $(BUILD)
 
 # Clocks: emulated time, and counted instructions, which other load on the machine does not change.
 BENCH_START_LAB = lab/lab run kvm --build $(BUILD) --set hugepages=1024

@@ -67,7 +67,7 @@ extern struct globals globals;
 
 extern const struct command cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_run,
 	cmd_exec, cmd_ps, cmd_list, cmd_pause, cmd_resume, cmd_spec, cmd_features, cmd_doctor,
-	cmd_update, cmd_events, cmd_help, cmd_completion, cmd_man;
+	cmd_update, cmd_events, cmd_slots, cmd_trace, cmd_help, cmd_completion, cmd_man;
 
 /* The command of that name, or NULL. */
 const struct command *command_find(const char *name);

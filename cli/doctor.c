@@ -58,7 +58,6 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 		say(good, engines[i]->name, good ? engines[i]->summary : why.text);
 		any |= good;
 	}
-	say(false, "cki", "this build has the module but no cki engine yet (docs/cki.md)");
 	printf("Needs:\n");
 	file("kernel", s.kernel, "build it with `make kernel`", &ok);
 	file("initramfs", s.initrd, "", &ok);

@@ -44,10 +44,10 @@ const struct option global_options[] = {
 };
 
 const struct command *const commands[] = {
-	&cmd_create, &cmd_start,  &cmd_state,	   &cmd_kill, &cmd_delete,
-	&cmd_run,    &cmd_exec,	  &cmd_ps,	   &cmd_list, &cmd_pause,
-	&cmd_resume, &cmd_update, &cmd_events,	   &cmd_spec, &cmd_features,
-	&cmd_doctor, &cmd_help,	  &cmd_completion, &cmd_man,  NULL,
+	&cmd_create, &cmd_start,      &cmd_state, &cmd_kill,	 &cmd_delete, &cmd_run,
+	&cmd_exec,   &cmd_ps,	      &cmd_list,  &cmd_pause,	 &cmd_resume, &cmd_update,
+	&cmd_events, &cmd_trace,      &cmd_spec,  &cmd_features, &cmd_doctor, &cmd_slots,
+	&cmd_help,   &cmd_completion, &cmd_man,	  NULL,
 };
 
 const struct command *command_find(const char *name)

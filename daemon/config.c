@@ -63,6 +63,25 @@ static int get_bool(const char *name, struct json_object *o, bool *ret, struct e
 	return 0;
 }
 
+static int get_prepare(struct daemon_config *c, struct json_object *o, struct error *err)
+{
+	bool yes = true;
+
+	if (!json_object_is_type(o, json_type_object))
+		return error_set(err, EINVAL, "prepare is not an object");
+	json_object_object_foreach (o, name, value) {
+		if (get_bool(name, value, &yes, err) < 0)
+			return error_wrap(err, "prepare");
+		if (strcmp(name, "functions") == 0)
+			c->lazy_functions = !yes;
+		else if (strcmp(name, "memory") == 0)
+			c->lazy_memory = !yes;
+		else
+			return error_set(err, EINVAL, "prepare: '%.64s' is not a key", name);
+	}
+	return 0;
+}
+
 static int get_clients(struct daemon_config *c, struct json_object *o, struct error *err)
 {
 	size_t n = json_object_is_type(o, json_type_array) ? json_object_array_length(o) : SIZE_MAX;
@@ -84,6 +103,7 @@ struct entry {
 	uint32_t count;
 	bool has_count;
 	char *pf;
+	uint32_t vfs; /* of pf */
 	struct json_object *functions;
 };
 
@@ -139,19 +159,22 @@ static int add(struct daemon_config *c, const struct entry *e, const struct leas
 	*s = (struct slot){
 		.hugepages = e->hugepages,
 		.configured = e->memory,
-		.target = e->memory,
+		.lazy_memory = c->lazy_memory,
+		.lazy_function = c->lazy_functions,
 	};
 	if (f) {
 		/* Who had it before is not known. */
 		s->function = *f;
+		s->vfs = e->vfs;
 		s->suspect = true;
 		s->state = SLOT_DIRTY;
 	}
+	slot_drain(s, false); /* its targets */
 	c->slots_n++;
 	return 0;
 }
 
-static int add_pf(struct daemon_config *c, const struct entry *e, struct error *err)
+static int add_pf(struct daemon_config *c, struct entry *e, struct error *err)
 {
 	struct lease_function f;
 	uint32_t total;
@@ -161,7 +184,8 @@ static int add_pf(struct daemon_config *c, const struct entry *e, struct error *
 	if (e->has_count && e->count > total)
 		return error_set(err, EINVAL, "'%s' has %u virtual functions, not %u", e->pf, total,
 				 e->count);
-	for (uint32_t i = 0; i < (e->has_count ? e->count : total); i++)
+	e->vfs = e->has_count ? e->count : total;
+	for (uint32_t i = 0; i < e->vfs; i++)
 		if (sysfs_vf(e->pf, i, &f, err) < 0 || add(c, e, &f, err) < 0)
 			return -err->code;
 	return 0;
@@ -228,6 +252,8 @@ static int read_key(struct daemon_config *c, const char *name, struct json_objec
 		return get_number(name, o, 0, MEMORY_MAX, &c->on_demand, err);
 	if (strcmp(name, "return_ms") == 0)
 		return get_u32(name, o, 100, 600000, &c->return_ms, err);
+	if (strcmp(name, "prepare") == 0)
+		return get_prepare(c, o, err);
 	if (strcmp(name, "clients") == 0)
 		return get_clients(c, o, err);
 	if (strcmp(name, "slots") == 0)

@@ -30,6 +30,17 @@ void parts_done(struct parts *p)
 	close_memory(p);
 }
 
+static int return_function(struct job *j, struct error *err)
+{
+	int rc = function_return(&j->function, j->vfs, j->return_ms, err);
+
+	/* Nobody has what is not there. */
+	j->function_clean = rc == -ENODEV;
+	if (rc == 0)
+		timeline_mark("slot-proven");
+	return rc;
+}
+
 static int make_function(struct job *j, struct error *err)
 {
 	if (!*j->function.address) {
@@ -38,11 +49,14 @@ static int make_function(struct job *j, struct error *err)
 	}
 	if (j->suspect) {
 		close_device(&j->parts);
-		if (function_return(&j->function, j->return_ms, err) < 0)
+		if (return_function(j, err) < 0)
 			return -err->code;
-		timeline_mark("slot-proven");
 	}
-	if (j->parts.device_fd < 0) {
+	if (!j->open) {
+		close_device(&j->parts);
+		if (function_bind(&j->function, err) < 0)
+			return -err->code;
+	} else if (j->parts.device_fd < 0) {
 		if (function_open(&j->function, &j->parts, err) < 0)
 			return -err->code;
 		timeline_mark("slot-open");
@@ -57,7 +71,7 @@ static int make_memory(struct job *j, struct error *err)
 		.threads = j->threads, .cpu = j->cpu, .urgent = &j->urgent, .stop = &j->stop};
 
 	if (j->parts.memory != j->memory && j->parts.device_fd >= 0 && j->parts.memory &&
-	    function_unmap(&j->parts, err) < 0)
+	    function_unmap(&j->function, &j->parts, err) < 0)
 		return -err->code;
 	if (j->parts.memory != j->memory)
 		close_memory(&j->parts);
@@ -69,7 +83,7 @@ static int make_memory(struct job *j, struct error *err)
 		return -err->code;
 	j->parts.memory = j->memory;
 	timeline_mark("slot-memory");
-	if (j->parts.device_fd >= 0 && function_map(&j->parts, err) < 0) {
+	if (j->parts.device_fd >= 0 && function_map(&j->function, &j->parts, err) < 0) {
 		close_memory(&j->parts);
 		return -err->code;
 	}
@@ -87,7 +101,7 @@ static int work(struct job *j, struct error *err)
 	}
 	if (j->empty) {
 		close_device(&j->parts);
-		if (*j->function.address && function_return(&j->function, j->return_ms, err) < 0)
+		if (*j->function.address && return_function(j, err) < 0)
 			return -err->code;
 		j->function_clean = true;
 		return 0;

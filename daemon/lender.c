@@ -17,13 +17,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/function.h"
 #include "daemon/store.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/timeline.h"
 
 #define RETRY_NS 1000000000ull /* after the first failure; twice as much after each other */
-#define RETRY_MAX_NS 60000000000ull
+#define RETRY_MAX_NS 15000000000ull
 #define QUARANTINE_RETRY_NS 5000000000ull
 #define URGENT_JOBS_MAX 64u
 
@@ -33,6 +34,7 @@ struct unit {
 	struct parts parts;
 	struct job *job; /* NULL: none at work */
 	int holder_fd;	 /* pidfd; -1: nobody to watch */
+	int request_fd;	 /* function_watch(); -1: not open here */
 	int spare_fd;	 /* another slot's memory that it gets; -1: none */
 	bool granted;
 	bool known; /* from the record */
@@ -61,11 +63,21 @@ static struct unit *add_unit(struct lender *l, struct slot *s)
 
 	if (!u)
 		return NULL;
-	*u = (struct unit){
-		.next = l->units, .slot = s, .parts = PARTS_NONE, .holder_fd = -1, .spare_fd = -1};
+	*u = (struct unit){.next = l->units,
+			   .slot = s,
+			   .parts = PARTS_NONE,
+			   .holder_fd = -1,
+			   .request_fd = -1,
+			   .spare_fd = -1};
 	l->units = u;
 	s->unit = u;
 	return u;
+}
+
+static void unwatch_function(struct unit *u)
+{
+	cleanup_close(&u->request_fd);
+	u->request_fd = -1;
 }
 
 static void remove_unit(struct lender *l, struct unit *u)
@@ -76,6 +88,7 @@ static void remove_unit(struct lender *l, struct unit *u)
 		at = &(*at)->next;
 	*at = u->next;
 	cleanup_close(&u->holder_fd);
+	unwatch_function(u);
 	cleanup_close(&u->spare_fd);
 	parts_done(&u->parts);
 	pool_remove(&l->pool, u->slot);
@@ -117,6 +130,18 @@ static void holder_gone(struct lender *l, struct unit *u)
 	slot_holder_gone(u->slot);
 	timeline_mark("slot-holder-gone");
 	l->changed = true;
+}
+
+/* --- the kernel wants it back --- */
+
+static void watch_function(struct lender *l, struct unit *u)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uintptr_t)u};
+
+	u->request_fd = u->parts.device_fd < 0 ? -1 : function_watch(&u->parts);
+	if (u->request_fd >= 0 && epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, u->request_fd, &ev) < 0)
+		log_line("error", "watch function %s: %s", u->slot->function.address,
+			 strerror(errno));
 }
 
 /* --- the store of descriptors --- */
@@ -169,7 +194,7 @@ static bool adopt_parts(struct lender *l, struct unit *u, const struct store_slo
 	p.memory = from->slot.memory;
 	whole = !p.memory || (p.memory_fd >= 0 && fstat(p.memory_fd, &st) == 0 &&
 			      (uint64_t)st.st_size == p.memory);
-	if (slot_has_function(u->slot))
+	if (from->slot.open)
 		whole = whole && p.container_fd >= 0 && p.group_fd >= 0 && p.device_fd >= 0;
 	if (!whole) {
 		unstore_parts(l, u);
@@ -177,6 +202,7 @@ static bool adopt_parts(struct lender *l, struct unit *u, const struct store_slo
 		return false;
 	}
 	u->parts = p;
+	watch_function(l, u);
 	return true;
 }
 
@@ -233,6 +259,7 @@ static void restore_lease(struct lender *l, struct unit *u, const struct slot *f
 	u->granted = true;
 	s->lease = from->lease;
 	s->target = from->target;
+	s->target_open = slot_has_function(s);
 	if (s->lease.taken) {
 		/* As it was handed out: nothing of it is ours. */
 		s->state = SLOT_LEASED;
@@ -275,10 +302,8 @@ static int restore_slot(struct lender *l, const struct store_slot *from)
 	u->known = true;
 	s->number = from->slot.number;
 	s->lent = from->slot.lent;
-	s->drained = from->slot.drained;
 	memcpy(s->function.mac, from->slot.function.mac, sizeof(s->function.mac));
-	if (s->drained)
-		s->target = 0;
+	slot_drain(s, from->slot.drained);
 	restore_lease(l, u, &from->slot);
 	if (!s->lease.taken && s->state != SLOT_LEASED && adopt_parts(l, u, from)) {
 		/* As if its work had just been done. */
@@ -353,6 +378,7 @@ int lender_init(struct lender *l, const char *config, struct notify *n, int epol
 		return -err->code;
 	l->pool.on_demand = l->config.on_demand;
 	l->pool.hugepages = l->config.hugepages;
+	l->pool.lazy_memory = l->config.lazy_memory;
 	if (restore(l, err) < 0)
 		return -err->code;
 	return lender_save(l, err);
@@ -368,6 +394,7 @@ static void reap(struct lender *l, struct unit *u)
 	job_join(j);
 	u->parts = j->parts;
 	u->job = NULL;
+	watch_function(l, u);
 	l->jobs--;
 	l->changed = true;
 	if (j->rc == 0) {
@@ -418,6 +445,7 @@ void lender_done(struct lender *l)
 
 		l->units = u->next;
 		cleanup_close(&u->holder_fd);
+		unwatch_function(u);
 		cleanup_close(&u->spare_fd);
 		parts_done(&u->parts);
 		free(u);
@@ -442,8 +470,10 @@ static int begin(struct lender *l, struct slot *s, struct error *err)
 		.function = s->function,
 		.memory = s->target,
 		.hugepages = s->hugepages,
+		.open = s->target_open,
 		.empty = !slot_has_lease(s) && (s->drained || s->on_demand),
 		.suspect = s->suspect,
+		.vfs = s->vfs,
 		.return_ms = l->config.return_ms,
 		.threads = l->config.threads,
 		.cpu = l->config.cpu,
@@ -454,6 +484,7 @@ static int begin(struct lender *l, struct slot *s, struct error *err)
 	atomic_store(&j->urgent, slot_has_lease(s));
 	/* A copy with systemd would look like one that somebody kept. */
 	unstore_parts(l, u);
+	unwatch_function(u);
 	if (slot_begin(s) < 0 || job_start(j, err) < 0) {
 		cleanup_close(&j->spare_fd);
 		free(j);
@@ -529,11 +560,25 @@ int lender_step(struct lender *l)
 	return when > now ? (int)((when - now) / 1000000) + 1 : 0;
 }
 
-static bool has_ended(int pidfd)
+static bool is_readable(int fd)
 {
-	struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 
-	return pidfd >= 0 && poll(&pfd, 1, 0) == 1;
+	return fd >= 0 && poll(&pfd, 1, 0) == 1;
+}
+
+/* It waits for us in the kernel, and everything behind it does. */
+static void give_back(struct lender *l, struct unit *u)
+{
+	unwatch_function(u);
+	unstore_parts(l, u);
+	if (slot_lost(u->slot) < 0)
+		return;
+	parts_done(&u->parts);
+	log_line("warning", "slot %" PRIu32 ": the kernel wants function %s back", u->slot->number,
+		 u->slot->function.address);
+	u->slot->not_before = monotonic_ns() + RETRY_NS;
+	l->changed = true;
 }
 
 void lender_event(struct lender *l, uint64_t data)
@@ -547,8 +592,13 @@ void lender_event(struct lender *l, uint64_t data)
 	}
 	/* The unit may be gone by an event that came before in the same batch. */
 	for (struct unit *u = l->units; u; u = u->next)
-		if ((uintptr_t)u == data && has_ended(u->holder_fd))
-			holder_gone(l, u);
+		if ((uintptr_t)u == data) {
+			if (is_readable(u->holder_fd))
+				holder_gone(l, u);
+			if (is_readable(u->request_fd))
+				give_back(l, u);
+			return;
+		}
 }
 
 /* --- leases --- */
@@ -657,6 +707,7 @@ int lender_take(struct lender *l, struct slot *s, const struct state_process *ho
 void lender_taken(struct lender *l, struct slot *s)
 {
 	/* The mapping for DMA lives as long as the device is open anywhere. */
+	unwatch_function(unit_of(s));
 	parts_done(&unit_of(s)->parts);
 	s->open = false;
 	l->changed = true;

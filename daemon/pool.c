@@ -150,6 +150,7 @@ static struct slot *make_on_demand(struct pool *p, const struct lease_want *want
 		.on_demand = true,
 		.hugepages = p->hugepages,
 		.configured = want->memory,
+		.lazy_memory = p->lazy_memory,
 	};
 	uint64_t used = on_demand_used(p);
 

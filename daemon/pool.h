@@ -14,9 +14,9 @@ struct pool {
 	struct slot **v;
 	uint32_t n, capacity;
 	uint32_t next_number;
-	bool draining;	    /* all of it, and what is still to come */
-	uint64_t on_demand; /* bytes of memory that slots on demand may have together */
-	bool hugepages;	    /* of slots on demand */
+	bool draining;		     /* all of it, and what is still to come */
+	uint64_t on_demand;	     /* bytes of memory that slots on demand may have together */
+	bool hugepages, lazy_memory; /* of slots on demand */
 };
 
 /* A copy of *model with a number of its own; NULL: out of memory, or POOL_SLOTS_MAX is reached. */

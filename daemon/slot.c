@@ -18,13 +18,24 @@ static void enter(struct slot *s, enum lease_state state)
 /* What a slot without a lease should have. */
 static uint64_t idle_memory(const struct slot *s)
 {
-	return s->drained || s->on_demand ? 0 : s->configured;
+	return s->drained || s->on_demand || s->lazy_memory ? 0 : s->configured;
+}
+
+static bool idle_open(const struct slot *s)
+{
+	return slot_has_function(s) && !s->drained && !s->on_demand && !s->lazy_function;
+}
+
+static void idle(struct slot *s)
+{
+	s->target = idle_memory(s);
+	s->target_open = idle_open(s);
 }
 
 /* A prepared slot's place, by who is on it. */
 static void place(struct slot *s)
 {
-	if (!s->clean || s->memory != s->target)
+	if (!s->clean || s->memory != s->target || s->open != s->target_open)
 		enter(s, SLOT_COLD);
 	else if (slot_has_lease(s))
 		enter(s, SLOT_LEASED);
@@ -44,7 +55,7 @@ static void settle(struct slot *s)
 	if (s->lease.kept)
 		return;
 	s->lease = (struct slot_lease){0};
-	s->target = idle_memory(s);
+	idle(s);
 	if (s->state == SLOT_LEASED || s->state == SLOT_COLD)
 		place(s);
 }
@@ -59,7 +70,8 @@ int slot_reserve(struct slot *s, const char *id, const char *owner, bool kept,
 	snprintf(s->lease.owner, sizeof(s->lease.owner), "%s", owner);
 	s->lease.kept = kept;
 	s->lease.holder = kept ? (struct state_process){0} : *holder;
-	s->target = s->configured;
+	s->target = s->lazy_memory ? 0 : s->configured;
+	s->target_open = slot_has_function(s) && !s->lazy_function;
 	if (s->state == SLOT_READY)
 		enter(s, SLOT_LEASED);
 	return 0;
@@ -70,17 +82,17 @@ int slot_want(struct slot *s, uint64_t memory)
 	if (!slot_has_lease(s) || s->lease.taken)
 		return -EINVAL;
 	s->target = memory;
-	if (s->state == SLOT_LEASED && s->memory != memory)
-		enter(s, SLOT_COLD);
-	else if (s->state == SLOT_COLD && s->clean && s->memory == memory)
-		enter(s, SLOT_LEASED);
+	s->target_open = slot_has_function(s);
+	if (s->state == SLOT_LEASED || s->state == SLOT_COLD)
+		place(s);
 	return 0;
 }
 
 int slot_take(struct slot *s, const struct state_process *holder)
 {
 	if (s->state != SLOT_LEASED || s->lease.taken || !s->clean || s->suspect ||
-	    s->memory != s->target || !holder->pid)
+	    s->memory != s->target || !holder->pid ||
+	    (slot_has_function(s) ? !s->open : !s->memory))
 		return -EINVAL;
 	s->lease.taken = true;
 	s->lease.holder = *holder;
@@ -131,8 +143,7 @@ int slot_prepared(struct slot *s, uint64_t memory, bool open)
 	s->memory = memory;
 	s->open = open;
 	s->suspect = false;
-	/* Emptied, it is nothing that could be lent. */
-	s->clean = slot_has_function(s) ? open : memory != 0;
+	s->clean = true;
 	s->failures = 0;
 	s->not_before = 0;
 	*s->reason = 0;
@@ -155,7 +166,19 @@ int slot_failed(struct slot *s, bool function_clean, uint64_t memory, bool open,
 	if (s->state == SLOT_QUARANTINED)
 		s->lease = (struct slot_lease){0};
 	if (!slot_has_lease(s))
-		s->target = idle_memory(s);
+		idle(s);
+	return 0;
+}
+
+int slot_lost(struct slot *s)
+{
+	if (s->state == SLOT_PREPARING || s->state == SLOT_QUARANTINED || s->lease.taken)
+		return -EINVAL;
+	s->memory = 0;
+	s->open = false;
+	s->clean = false;
+	s->suspect = slot_has_function(s);
+	enter(s, SLOT_DIRTY);
 	return 0;
 }
 
@@ -174,7 +197,7 @@ int slot_drain(struct slot *s, bool drain)
 	s->drained = drain;
 	if (slot_has_lease(s))
 		return 0;
-	s->target = idle_memory(s);
+	idle(s);
 	if (s->state == SLOT_READY || s->state == SLOT_COLD)
 		place(s);
 	return 0;

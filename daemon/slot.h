@@ -45,11 +45,15 @@ struct slot {
 	uint64_t target;     /* bytes of memory it should have now */
 	uint64_t memory;     /* bytes of memory it has */
 	bool open;	     /* its function is */
+	bool target_open;    /* its function should be now */
+	/* Memory, function: not prepared until somebody takes the slot. */
+	bool lazy_memory, lazy_function;
 	/* Its function may be open elsewhere, or as somebody left it. */
 	bool suspect;
 	/* Nobody has had it since it was prepared. */
 	bool clean;
 	struct lease_function function;
+	uint32_t vfs; /* virtual functions that its physical one is configured to have; 0: as is */
 	struct slot_lease lease;
 	uint64_t lent;	     /* times */
 	int64_t since;	     /* CLOCK_REALTIME seconds of the last change of state */
@@ -74,7 +78,8 @@ static inline bool slot_has_function(const struct slot *s)
 /* A lease sits down on it: only where none is, and not on what is drained or in quarantine. */
 int slot_reserve(struct slot *s, const char *id, const char *owner, bool kept,
 		 const struct state_process *holder);
-/* The lease wants so much memory.  A slot with other memory must be prepared again first. */
+/* The lease is to be taken, with so much memory.  A slot with other memory, or that is prepared
+ * only now, must be worked on first. */
 int slot_want(struct slot *s, uint64_t memory);
 /* Its descriptors are handed to the holder. */
 int slot_take(struct slot *s, const struct state_process *holder);
@@ -93,6 +98,8 @@ int slot_prepared(struct slot *s, uint64_t memory, bool open);
 int slot_failed(struct slot *s, bool function_clean, uint64_t memory, bool open,
 		const char *reason);
 
+/* It had to be closed, though nobody took it: the kernel wants the function back. */
+int slot_lost(struct slot *s);
 /* Its memory, which is all it has, goes to another slot. */
 int slot_give(struct slot *s);
 

@@ -14,6 +14,7 @@
 #include <asm/page.h>
 
 #include "monitor.h"
+#include "mutant.h"
 
 #define TABLE_FLAGS (CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_A)
 #define CODE_FLAGS (CAISSON_PTE_P | CAISSON_PTE_A)
@@ -57,7 +58,7 @@ static void descriptors_fill(const struct caisson_host *host)
 	u8 *t = tss;
 
 	for (unsigned int vector = 0; vector < 256; vector++)
-		gate_set(vector, 0, 0);
+		gate_set(vector, DUTY(102) ? 0 : 3, 0);
 	gate_set(1, 0, IST_DB);
 	gate_set(2, 0, IST_NMI);
 	gate_set(3, 3, 0);
@@ -78,7 +79,7 @@ static void descriptors_fill(const struct caisson_host *host)
 	*(u64 *)(t + 36 + (IST_MC - 1) * 8) = AREA + (PAGE_MC + 1) * PAGE_SIZE;
 	*(u64 *)(t + 36 + (IST_DB - 1) * 8) = AREA + (PAGE_DB + 1) * PAGE_SIZE;
 	/* Beyond any limit: no I/O bitmap, whatever limit the host's TR has. */
-	*(u16 *)(t + 102) = 0xffff;
+	*(u16 *)(t + 102) = DUTY(103) ? 0xffff : 104;
 }
 
 /* --- The host's side -------------------------------------------------------------------------- */
@@ -254,7 +255,7 @@ int caisson_view_init(struct caisson_view *view, const struct caisson_host *host
 	if (error)
 		goto err;
 	view->slot = __pa(slot) | TABLE_FLAGS;
-	error = view_map(view, host->idt, idt, CONST_FLAGS);
+	error = view_map(view, host->idt, idt, DUTY(104) ? CONST_FLAGS : DATA_FLAGS);
 	for (unsigned int cpu = 0; cpu < nr_cpu_ids && !error; cpu++) {
 		if (!host->cpus[cpu].gdt)
 			continue;
@@ -263,9 +264,10 @@ int caisson_view_init(struct caisson_view *view, const struct caisson_host *host
 			error = view_map(view, host->cpus[cpu].tss, tss, CONST_FLAGS);
 	}
 	for (unsigned int i = 0; i < CODE_PAGES && !error; i++)
-		error = view_map(view, AREA + i * PAGE_SIZE, code + i * PAGE_SIZE, CODE_FLAGS);
+		error = view_map(view, AREA + i * PAGE_SIZE, code + i * PAGE_SIZE,
+				 DUTY(105) ? CODE_FLAGS : CODE_FLAGS | CAISSON_PTE_W);
 	if (!error)
-		error = view_page(view, PAGE_CONST, CONST_FLAGS);
+		error = view_page(view, PAGE_CONST, DUTY(106) ? CONST_FLAGS : DATA_FLAGS);
 	for (unsigned int i = 0; i < ARRAY_SIZE(writable) && !error; i++)
 		error = view_page(view, writable[i], DATA_FLAGS);
 	if (error)

@@ -11,7 +11,10 @@
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
+#include <asm/processor.h>
 #include <asm/desc_defs.h>
+#include <asm/kvm_para.h>
+#include <asm/msr.h>
 #include <asm/processor-flags.h>
 
 #include "monitor.h"
@@ -30,6 +33,16 @@ static u64 read_cr4(void)
 
 	asm volatile("mov %%cr4, %0" : "=r"(value));
 	return value;
+}
+
+/* Whether a hypervisor may raise page faults of its own: they would be taken for the guest's. */
+static bool has_async_faults(void)
+{
+	u64 value = 0;
+
+	if (!boot_cpu_has(X86_FEATURE_HYPERVISOR) || !hypervisor_cpuid_base("KVMKVMKVM\0\0\0", 0))
+		return false;
+	return rdmsrl_safe(MSR_KVM_ASYNC_PF_EN, &value) == 0 && value & KVM_ASYNC_PF_ENABLED;
 }
 
 /* Says why the module cannot work here, in one sentence, and refuses. */
@@ -52,6 +65,8 @@ int caisson_host_check(void)
 		{cc_platform_has(CC_ATTR_MEM_ENCRYPT) ||
 			 cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT),
 		 "memory encryption (SME, SEV, TDX) is on, which is not supported yet"},
+		{has_async_faults(),
+		 "the kernel takes asynchronous page faults from KVM (boot with no-kvmapf)"},
 		{security_locked_down(LOCKDOWN_DEV_MEM) != 0,
 		 "the kernel is locked down, and this module writes page tables"},
 	};

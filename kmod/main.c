@@ -29,6 +29,7 @@ static int __init caisson_init(void)
 	error = misc_register(&device);
 	if (error)
 		goto err_area;
+	caisson_counters_init();
 	return 0;
 
 err_area:
@@ -40,6 +41,7 @@ err_host:
 
 static void __exit caisson_exit(void)
 {
+	caisson_counters_done();
 	misc_deregister(&device);
 	caisson_area_done();
 	caisson_host_done(&caisson_host);

@@ -17,6 +17,25 @@
 struct file;
 struct page;
 
+/* counters.c */
+enum caisson_counter {
+	COUNT_ENTER, /* stays in a guest */
+	COUNT_EVENT, /* of them, those that began with an event */
+	COUNT_HYPERCALL,
+	COUNT_INTERRUPT, /* of the host, that ended a stay */
+	COUNT_NMI,
+	COUNT_NMI_ENTERING,   /* of them, those before the guest's first instruction */
+	COUNT_NMI_ENTRY_CODE, /* of them, those in the entry code */
+	COUNT_KILL,
+	COUNT_SHOOTDOWN, /* table frames that waited for vCPUs to leave */
+	COUNT_SANDBOX,
+	CAISSON_COUNTERS,
+};
+
+void caisson_count(enum caisson_counter which);
+void caisson_counters_init(void);
+void caisson_counters_done(void);
+
 /* host.c: what this machine must be, and where its tables are. */
 struct caisson_cpu {
 	u64 gdt, tss; /* linear addresses; 0: the CPU was not there when the module was loaded */

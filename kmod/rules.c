@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* The page-table rules; the story is in rules.h, the rules' text in uapi/caisson.h. */
+#include "mutant.h"
 #include "rules.h"
 #include "uapi/caisson.h"
 
@@ -10,16 +11,6 @@
 #include <errno.h>
 #include <string.h>
 #endif
-
-/*
- * A check, by number.  tests/kmod compiles this file once per number with that check (or duty: a
- * line that keeps the books) taken out, and each time some test must turn red.
- */
-#ifndef CAISSON_MUTANT
-#define CAISSON_MUTANT 0
-#endif
-#define HOLDS(number, condition) (CAISSON_MUTANT == (number) || (condition))
-#define DUTY(number) (CAISSON_MUTANT != (number))
 
 #define LEAF_BITS                                                                                  \
 	(CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_U | CAISSON_PTE_A | CAISSON_PTE_D |           \

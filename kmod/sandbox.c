@@ -16,6 +16,7 @@
 #include <asm/io.h>
 
 #include "monitor.h"
+#include "mutant.h"
 
 #define BLOCK_ORDER (CAISSON_BLOCK_SHIFT - PAGE_SHIFT)
 #define BLOCK_PAGES (1u << BLOCK_ORDER)
@@ -46,7 +47,7 @@ static int blocks_add(struct caisson_sandbox *s, const struct caisson_block *mor
 	memcpy(blocks + t->blocks_n, more, n * sizeof(*blocks));
 	sort(blocks, total, sizeof(*blocks), block_compare, NULL);
 	for (u32 i = 1; i < total; i++)
-		if (blocks[i - 1].number == blocks[i].number) {
+		if (blocks[i - 1].number == blocks[i].number && DUTY(119)) {
 			kvfree(blocks);
 			return -EEXIST;
 		}
@@ -71,10 +72,10 @@ static void block_unpin(struct page *page)
 static int block_pin(u64 address, struct page **scratch, struct page **ret)
 {
 	int n = pin_user_pages_fast(address, BLOCK_PAGES, FOLL_WRITE | FOLL_LONGTERM, scratch);
-	bool whole = n == BLOCK_PAGES && page_to_pfn(scratch[0]) % BLOCK_PAGES == 0;
+	bool whole = n == BLOCK_PAGES && HOLDS(117, page_to_pfn(scratch[0]) % BLOCK_PAGES == 0);
 
 	for (int i = 1; whole && i < n; i++)
-		whole = page_to_pfn(scratch[i]) == page_to_pfn(scratch[0]) + i;
+		whole = HOLDS(117, page_to_pfn(scratch[i]) == page_to_pfn(scratch[0]) + i);
 	if (!whole) {
 		if (n > 0)
 			unpin_user_pages(scratch, n);
@@ -242,6 +243,7 @@ static int sandbox_open(struct inode *inode, struct file *file)
 	s->mm = current->mm;
 	mmgrab(s->mm);
 	file->private_data = s;
+	caisson_count(COUNT_SANDBOX);
 	return 0;
 }
 
@@ -285,7 +287,7 @@ static long sandbox_ioctl(struct file *file, unsigned int request, unsigned long
 
 	if (request == CAISSON_GET_VERSION)
 		return CAISSON_API;
-	if (current->mm != s->mm)
+	if (current->mm != s->mm && DUTY(118))
 		return -EIO;
 	if (request == CAISSON_OPERATE)
 		return operation(s, arg);

@@ -7,6 +7,7 @@
  * its target; any fault in ring 0 goes to `leave` and ends the sandbox.
  */
 #include "layout.h"
+#include "mutant.h"
 
 #define AT(page, offset) (caisson_stub + (page) * 4096 + (offset))(%rip)
 #define HAS_ERROR (1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21)
@@ -93,7 +94,9 @@ deliver:
 	movq %rdi, %rax
 	sarq $39, %rax
 	cmpq $(CAISSON_SLOT_INDEX - 512), %rax
+#if DUTY(100)
 	je bad_stack
+#endif
 	movl TRAP_VECTOR(%rsp), %eax
 	movzbl AT(PAGE_VCPU, VCPU_MASKED), %ecx
 	movl %eax, (%rdi)
@@ -110,7 +113,9 @@ deliver:
 	movq %rax, 40(%rdi)
 	movq TRAP_SS(%rsp), %rax
 	movq %rax, 48(%rdi)
+#if DUTY(101)
 	movb $1, AT(PAGE_VCPU, VCPU_MASKED)
+#endif
 	movq AT(PAGE_VCPU, VCPU_EXCEPTION_ENTRY), %rax
 	movq %rax, TRAP_RIP(%rsp)
 	movq $CAISSON_CS, TRAP_CS(%rsp)

@@ -16,12 +16,14 @@
 #include <linux/smp.h>
 #include <linux/uaccess.h>
 #include <asm/cpufeature.h>
+#include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>
 
 #include "monitor.h"
+#include "mutant.h"
 
 /* The guest's translations are tagged with this; the host's own tags are below 16 and above 2047.
  */
@@ -97,11 +99,14 @@ static void host_to_guest(struct host_state *h)
 	wrmsrl(MSR_CSTAR, AREA + caisson_stub_syscall);
 	wrmsrl(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
 	wrmsrl(MSR_IA32_SYSENTER_CS, 0);
-	cr4_write((h->cr4 & CR4_KEEP) | (boot_cpu_has(X86_FEATURE_UMIP) ? X86_CR4_UMIP : 0));
+	cr4_write((h->cr4 & (DUTY(107) ? CR4_KEEP : CR4_KEEP | X86_CR4_PKE)) |
+		  (boot_cpu_has(X86_FEATURE_UMIP) && DUTY(108) ? X86_CR4_UMIP : 0));
 }
 
 static void guest_to_host(const struct host_state *h)
 {
+	u64 dr6;
+
 	if (ibpb && boot_cpu_has(X86_FEATURE_IBPB))
 		wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	cr4_write(h->cr4);
@@ -109,6 +114,10 @@ static void guest_to_host(const struct host_state *h)
 	wrmsrl(MSR_CSTAR, h->cstar);
 	wrmsrl(MSR_SYSCALL_MASK, h->fmask);
 	wrmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	/* A trap of the guest's, seen by nobody here, must not be taken for the host's next. */
+	asm volatile("mov %%dr6, %0" : "=r"(dr6));
+	if (dr6 != DR6_RESERVED)
+		asm volatile("mov %0, %%dr6" : : "r"((u64)DR6_RESERVED));
 	asm volatile("mov %0, %%dr7" : : "r"(h->dr7));
 	if (h->cr4 & X86_CR4_PKE)
 		wrpkru(h->pkru);
@@ -121,7 +130,7 @@ static bool has_ldt(void)
 	u16 ldt;
 
 	asm volatile("sldt %0" : "=r"(ldt));
-	return ldt != 0;
+	return ldt != 0 && DUTY(109);
 }
 
 /* --- Ends
@@ -129,6 +138,7 @@ static bool has_ldt(void)
 
 static enum next kill(struct caisson_vcpu *v, const struct caisson_trap *t, const char *why)
 {
+	caisson_count(COUNT_KILL);
 	v->dead = true;
 	v->run->exit = CAISSON_EXIT_KILLED;
 	scnprintf(v->run->text, sizeof(v->run->text),
@@ -208,6 +218,7 @@ static enum next hypercall(struct caisson_vcpu *v)
 {
 	struct caisson_registers *r = &v->registers;
 
+	caisson_count(COUNT_HYPERCALL);
 	switch (r->rax) {
 	case CAISSON_CALL_MONITOR:
 		return monitor_call(v);
@@ -220,7 +231,7 @@ static enum next hypercall(struct caisson_vcpu *v)
 		return NEXT_HALT;
 	case CAISSON_CALL_ROOT:
 		/* 0 would be none at all. */
-		r->rax = r->rdi ? root_set(v, r->rdi) : -EPERM;
+		r->rax = HOLDS(113, r->rdi) ? root_set(v, r->rdi) : -EPERM;
 		return NEXT_AGAIN;
 	case CAISSON_CALL_TIMER:
 		r->rax = 0;
@@ -251,7 +262,9 @@ static void trap_fill(struct caisson_trap *t, const struct caisson_registers *r)
 	t->error = 0;
 	t->rip = canonical(r->rip);
 	t->cs = user ? CAISSON_USER_CS : CAISSON_CS;
-	t->rflags = (r->rflags & FLAGS_GUESTS) | FLAGS_FORCED;
+	if (!DUTY(110))
+		t->cs = r->cs;
+	t->rflags = (r->rflags & (DUTY(111) ? FLAGS_GUESTS : ~0ull)) | FLAGS_FORCED;
 	t->rsp = r->rsp;
 	t->ss = user ? CAISSON_USER_SS : CAISSON_SS;
 }
@@ -282,7 +295,8 @@ static void enter_prepare(struct caisson_vcpu *v, struct caisson_switch *s)
 		*t = v->resume;
 		return;
 	}
-	if (READ_ONCE(shared->events) && !READ_ONCE(shared->masked)) {
+	if (READ_ONCE(shared->events) && (!READ_ONCE(shared->masked) || !DUTY(112))) {
+		caisson_count(COUNT_EVENT);
 		t = trap_in(v->view.page[PAGE_STACK]);
 		s->entry = AREA + caisson_stub_enter_event;
 	}
@@ -313,10 +327,13 @@ static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *
 	if (t->vector != 2 && t->vector != 18)
 		return kill(v, t, why_monitor_faulted(t));
 	*ret_replay = t->vector;
-	if (at >= caisson_stub_enter && at < caisson_stub_enter_end)
+	if (at >= caisson_stub_enter && at < caisson_stub_enter_end) {
+		caisson_count(COUNT_NMI_ENTERING);
 		return NEXT_LEFT; /* the guest was not entered: as before */
+	}
+	caisson_count(COUNT_NMI_ENTRY_CODE);
 	v->resume = *t;
-	v->resuming = true;
+	v->resuming = DUTY(114);
 	/* It may hold another CPU's addresses by now: from its start again. */
 	if (at >= caisson_stub_leave && at < caisson_stub_leave_end)
 		v->resume.rip = AREA + caisson_stub_leave;
@@ -327,6 +344,8 @@ static enum next leave_handle(struct caisson_vcpu *v, const struct caisson_trap 
 {
 	struct caisson_registers *r = &v->registers;
 
+	if (is_hosts(t->vector))
+		caisson_count(t->vector == 2 ? COUNT_NMI : COUNT_INTERRUPT);
 	if ((t->cs & 3) == 0)
 		return leave_ring0(v, t, ret_replay);
 	v->resuming = false;
@@ -354,6 +373,7 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 	static const u16 data_segment = __KERNEL_DS;
 
 	s.cr3 = __pa(v->root) | (cr4_read_shadow() & X86_CR4_PCIDE ? GUEST_PCID : 0);
+	caisson_count(COUNT_ENTER);
 	enter_prepare(v, &s);
 	caisson_root_enter(tables, v->number);
 	if (boot_cpu_has(X86_FEATURE_MD_CLEAR))
@@ -431,7 +451,7 @@ static long vcpu_run(struct caisson_vcpu *v)
 {
 	long result;
 
-	if (v->dead || !v->sandbox->tables.roots[v->number].source)
+	if ((v->dead && DUTY(115)) || !v->sandbox->tables.roots[v->number].source)
 		return -EINVAL;
 	if (v->answering) {
 		v->registers.rax = READ_ONCE(v->run->answer);
@@ -470,6 +490,7 @@ static void nothing(void *unused)
 
 void caisson_vcpus_kick(struct caisson_sandbox *s)
 {
+	caisson_count(COUNT_SHOOTDOWN);
 	mutex_lock(&s->lock);
 	for (u32 i = 0; i < CAISSON_VCPUS_MAX; i++)
 		if (READ_ONCE(s->tables.roots[i].entered))
@@ -503,7 +524,7 @@ static long vcpu_ioctl(struct file *file, unsigned int request, unsigned long ar
 	struct caisson_vcpu *v = file->private_data;
 	long result;
 
-	if (current->mm != v->sandbox->mm)
+	if (current->mm != v->sandbox->mm && DUTY(116))
 		return -EIO;
 	if (mutex_lock_killable(&v->lock))
 		return -EINTR;

@@ -2,7 +2,8 @@
 /*
  * The timeline: every start records its phases with one clock (CLOCK_MONOTONIC).
  * A mark is one line, `NANOSECONDS PHASE`, appended with one write(2), so the
- * command, the proxy and the monitor share a file.
+ * command, the proxy and the monitor share a file: ROOT/ID/timeline, or what
+ * --timeline names.  `caisson trace` reads it (runtime/trace.h), and knows the phases.
  *
  * A mark is also where a test can stop a process: with CAISSON_STOP_AT=PHASE in the
  * environment the process that reaches the phase stops itself (SIGSTOP), so that a
@@ -13,7 +14,10 @@
 
 #include <stdint.h>
 
-extern int timeline_fd; /* -1: nothing is recorded */
+extern int timeline_fd; /* -1: marks are kept, a dozen of them, for timeline_begin() */
+
+/* From now on marks go to fd, which stays the caller's; those that were kept go there first. */
+void timeline_begin(int fd);
 
 void timeline_mark(const char *phase);
 /* With the time of the event instead of now. */

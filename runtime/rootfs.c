@@ -139,6 +139,20 @@ static int image_use(int cache, struct rootfs_image *ret, struct error *err)
 }
 
 /*
+ * Waits until nobody makes an image in the file any more.  Not for an exclusive lock: by then the
+ * file may be the image, which its users lock for as long as they run.
+ */
+static int await_maker(int fd)
+{
+	int rc;
+
+	do
+		rc = flock(fd, LOCK_SH);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? rc : flock(fd, LOCK_UN);
+}
+
+/*
  * Opens and locks the file an image is made in, waiting for whoever makes the same one.  The file
  * may have been renamed or removed while waiting: then the lock is on something else.
  */
@@ -151,9 +165,11 @@ static int temp_lock(int cache, const char *name, struct error *err)
 
 		if (fd < 0)
 			return error_errno(err, "create '%s'", name);
-		while (flock(fd, LOCK_EX) < 0)
-			if (errno != EINTR)
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			if (await_maker(fd) < 0)
 				return error_errno(err, "lock '%s'", name);
+			continue;
+		}
 		if (fstat(fd, &ours) < 0)
 			return error_errno(err, "look at '%s'", name);
 		if (fstatat(cache, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&

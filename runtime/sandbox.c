@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
@@ -24,6 +25,7 @@
 #include "runtime/client.h"
 #include "runtime/hooks.h"
 #include "runtime/json.h"
+#include "runtime/lent.h"
 #include "runtime/network.h"
 #include "runtime/pod.h"
 #include "runtime/rootfs.h"
@@ -47,6 +49,7 @@ struct creation {
 	int dir_fd, lock_fd;
 	struct rootfs_image image;
 	struct network network;
+	struct lent lent;
 	int scratch_fd, listen_fd, log_fd, tty_fd;
 	char bundle[PATH_MAX];
 	char jail_dir[PATH_MAX];
@@ -184,6 +187,37 @@ static void fill_state(struct creation *c, char *now, size_t size)
 	c->state.creator = state_process_of(getpid());
 }
 
+/*
+ * The timeline is the container's and goes with it, unless the settings name a directory where
+ * timelines stay: then it is a link to its file there.
+ */
+static int begin_timeline(struct creation *c, struct error *err)
+{
+	const char *keep = c->settings.timelines;
+	char path[PATH_MAX];
+
+	if (*keep) {
+		if (*keep != '/')
+			return error_set(err, EINVAL, "timelines '%s' is not an absolute path",
+					 keep);
+		if (mkdir(keep, 0700) < 0 && errno != EEXIST)
+			return error_errno(err, "directory of timelines '%s'", keep);
+		snprintf(path, sizeof(path), "%s/%s-%" PRIu64, keep, c->o->id, monotonic_ns());
+		if (symlinkat(path, c->dir_fd, "timeline") < 0)
+			return error_errno(err, "link 'timeline'");
+	}
+	timeline_begin(
+		openat(c->dir_fd, "timeline", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+	return timeline_fd < 0 && *keep ? error_errno(err, "timeline '%s'", path) : 0;
+}
+
+/* A later command's marks go where the first one's are. */
+static void resume_timeline(int dir_fd)
+{
+	if (timeline_fd < 0)
+		timeline_begin(openat(dir_fd, "timeline", O_WRONLY | O_APPEND | O_CLOEXEC));
+}
+
 /* From here on sandbox_destroy() finds everything. */
 static int creation_begin(struct creation *c, struct error *err)
 {
@@ -199,9 +233,8 @@ static int creation_begin(struct creation *c, struct error *err)
 	if (state_write(c->dir_fd, &c->state, err) < 0 || keep_config(c, err) < 0)
 		return -err->code;
 	snprintf(c->jail_dir, sizeof(c->jail_dir), "%s/%s/jail", c->o->root, c->o->id);
-	if (timeline_fd < 0)
-		timeline_fd = openat(c->dir_fd, "timeline",
-				     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (timeline_fd < 0 && begin_timeline(c, err) < 0)
+		return -err->code;
 	c->log_fd = openat(c->dir_fd, "vmm.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (c->log_fd < 0)
 		return error_errno(err, "create 'vmm.log'");
@@ -390,6 +423,21 @@ static int creation_network(struct creation *c, struct error *err)
 	return 0;
 }
 
+static int creation_lease(struct creation *c, struct error *err)
+{
+	if (c->state.sandbox)
+		return 0;
+	if (lent_lease(&c->lent, &c->settings, &c->network, c->state.id, err) < 0)
+		return -err->code;
+	if (c->lent.fd < 0)
+		return 0;
+	c->state.lease = arena_strdup(&c->state.arena, c->lent.id);
+	if (state_write(c->dir_fd, &c->state, err) < 0)
+		return -err->code;
+	timeline_mark("lease");
+	return 0;
+}
+
 static int creation_monitor(struct creation *c, struct error *err)
 {
 	const struct spec_process *p = &c->config.container.process;
@@ -408,6 +456,7 @@ static int creation_monitor(struct creation *c, struct error *err)
 		.memory = c->settings.memory,
 		.hugepages = c->settings.hugepages != 0,
 		.memory_fd = -1,
+		.growth_fd = -1,
 		.disks = disks,
 		.disks_n = c->scratch_fd >= 0 ? 2 : 1,
 		.nics = nics,
@@ -450,12 +499,14 @@ static int creation_monitor(struct creation *c, struct error *err)
 		memcpy(nic->mac, c->network.nics[i].mac, sizeof(nic->mac));
 		m.nics_n++;
 	}
+	if (lent_take(&c->lent, &c->settings, &m, err) < 0)
+		return -err->code;
 	if (spawn_monitor(c->settings.monitor, &m, p->oom_score_adj_set ? p->oom_score_adj : 0,
 			  &c->monitor, err) < 0)
 		return -err->code;
 	if (admit(c, &c->state.monitor, &c->monitor, err) < 0)
 		return -err->code;
-	return 0;
+	return lent_hold(&c->lent, c->monitor.pid, err);
 }
 
 static int creation_go(struct creation *c, struct error *err)
@@ -561,9 +612,9 @@ static void interrupts_unblock(const struct creation *c, const sigset_t *old, bo
 static int creation_run(struct creation *c, struct error *err)
 {
 	static int (*const steps[])(struct creation *, struct error *) = {
-		creation_begin,	  creation_files, creation_cgroup, creation_terminal,
-		creation_join,	  creation_proxy, creation_hooks,  creation_network,
-		creation_monitor, creation_go,	  creation_wait,
+		creation_begin, creation_files,	  creation_cgroup, creation_terminal,
+		creation_join,	creation_proxy,	  creation_hooks,  creation_network,
+		creation_lease, creation_monitor, creation_go,	   creation_wait,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
@@ -586,6 +637,7 @@ static void creation_done(struct creation *c)
 {
 	spawn_done(&c->proxy);
 	spawn_done(&c->monitor);
+	lent_done(&c->lent);
 	network_done(&c->network);
 	rootfs_image_done(&c->image);
 	cleanup_close(&c->scratch_fd);
@@ -607,6 +659,7 @@ int sandbox_create(const struct sandbox_options *o, pid_t *ret_proxy, struct err
 		.dir_fd = -1,
 		.lock_fd = -1,
 		.image = {.fd = -1},
+		.lent = LENT_NONE,
 		.scratch_fd = -1,
 		.listen_fd = -1,
 		.log_fd = -1,
@@ -667,6 +720,8 @@ int sandbox_start(struct container *c, struct error *err)
 				 state_status_name(state_status(&c->state)));
 	if (sandbox_config(c, &config, err) < 0)
 		return -err->code;
+	resume_timeline(c->dir_fd);
+	timeline_mark("start");
 	msg_init_encode(&m);
 	wire_start_codec(&m, &request);
 	rc = hooks_run_inside(&config, &c->state, c->dir_fd, err);
@@ -725,6 +780,8 @@ int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *
 	struct error first = {0};
 	struct state s;
 
+	resume_timeline(dir_fd);
+	timeline_mark("delete");
 	/* Without a readable state nothing but its own directory can have been made. */
 	if (state_read(dir_fd, &s, err) == 0) {
 		/* The monitor first, politely: it takes the guest down. */

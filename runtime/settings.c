@@ -12,6 +12,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "lib/lease.h"
 #include "runtime/json.h"
 
 #define SETTINGS_SIZE_MAX (1u << 20)
@@ -27,6 +28,7 @@
 enum kind { STRING, SIZE, NUMBER };
 
 static const char *const network_words[] = {"start", "wait", NULL};
+static const char *const slots_words[] = {"auto", "no", "memory", "function", NULL};
 
 /* One table serves the file and the annotations. */
 static const struct key {
@@ -48,6 +50,10 @@ static const struct key {
 	{"hugepages", NUMBER, offsetof(struct settings, hugepages), 0, 1},
 	{"scratch", SIZE, offsetof(struct settings, scratch), 0, 1ull << 50},
 	{"scratch_disk", SIZE, offsetof(struct settings, scratch_disk), 0, 1ull << 50},
+	{"slots", STRING, offsetof(struct settings, slots), 0, 0, slots_words},
+	{"slots_socket", STRING, offsetof(struct settings, slots_socket), 0, 0},
+	{"slots_wait", NUMBER, offsetof(struct settings, slots_wait), 0, 100},
+	{"timelines", STRING, offsetof(struct settings, timelines), 0, 0},
 	{"boot_timeout", NUMBER, offsetof(struct settings, boot_timeout), 1, 3600},
 	{"network", STRING, offsetof(struct settings, network), 0, 0, network_words},
 	/* A start that waits longer than the command does would not be noticed. */
@@ -214,6 +220,7 @@ int settings_load(struct settings *ret, const char *path, struct error *err)
 		.vcpus = 1,
 		.memory = 512ull << 20,
 		.boot_timeout = 60,
+		.slots_wait = 30,
 		.network_timeout = 30,
 	};
 
@@ -223,10 +230,13 @@ int settings_load(struct settings *ret, const char *path, struct error *err)
 	s.initrd = locate(&s, CAISSON_DATA, "initramfs.cpio");
 	s.monitor = locate(&s, CAISSON_LIBEXEC, "caisson-vmm");
 	s.kernel_cmdline = arena_strdup(&s.arena, "");
+	s.slots = arena_strdup(&s.arena, "auto");
+	s.slots_socket = arena_strdup(&s.arena, LEASE_SOCKET);
 	s.cache = arena_strdup(&s.arena, "/var/cache/caisson");
+	s.timelines = arena_strdup(&s.arena, "");
 	s.annotations.v = arena_alloc(&s.arena, sizeof(default_annotations));
 	if (!s.engine || !s.network || !s.kernel || !s.initrd || !s.monitor || !s.kernel_cmdline ||
-	    !s.cache || !s.annotations.v) {
+	    !s.cache || !s.timelines || !s.slots || !s.slots_socket || !s.annotations.v) {
 		arena_done(&s.arena);
 		return error_set(err, ENOMEM, "out of memory");
 	}

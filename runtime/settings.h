@@ -28,6 +28,10 @@ struct settings {
 	uint64_t scratch;      /* bytes that the container may write; 0: half of the guest's RAM */
 	uint64_t scratch_disk; /* bytes of a disk for what it writes, in place of RAM; 0: none */
 	uint32_t boot_timeout; /* seconds */
+	char *slots;	       /* of caissond: auto (what is ready), no, memory, function */
+	char *slots_socket;    /* where it listens */
+	uint32_t slots_wait;   /* seconds, for a slot that was asked for expressly */
+	char *timelines;       /* absolute directory where timelines of starts stay; "": none */
 	char *network; /* "start", or "wait": containers start when their functions are up */
 	uint32_t network_timeout; /* seconds that such a start waits at most */
 	struct strv annotations;  /* keys that annotations may set */

@@ -255,6 +255,7 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 	m.nics = nics;
 	m.functions = functions;
 	m.memory_fd = pass(m.memory_fd);
+	m.growth_fd = pass(m.growth_fd);
 	m.listen_fd = pass(m.listen_fd);
 	m.log_fd = pass(m.log_fd);
 	m.timeline_fd = pass(timeline_fd);

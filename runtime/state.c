@@ -278,6 +278,7 @@ int state_write(int dir_fd, const struct state *s, struct error *err)
 	put_number(j, "sharesFirst", s->shares_first);
 	put_number(j, "sharesCount", s->shares_n);
 	put_number(j, "sharesNext", s->shares_next);
+	put_string(j, "lease", s->lease);
 	put_string(j, "scope", s->scope);
 	json_object_object_add(j, "started", json_object_new_boolean(s->started));
 	json_object_object_add(j, "paused", json_object_new_boolean(s->paused));
@@ -392,6 +393,7 @@ int state_parse(struct state *ret, const char *json, size_t size, struct error *
 	s.shares_first = get_number(j, "sharesFirst", &bad);
 	s.shares_n = get_number(j, "sharesCount", &bad);
 	s.shares_next = get_number(j, "sharesNext", &bad);
+	s.lease = get_string(&s, j, "lease", &bad);
 	s.scope = get_string(&s, j, "scope", &bad);
 	s.started = get_bool(j, "started", &bad);
 	s.paused = get_bool(j, "paused", &bad);

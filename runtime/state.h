@@ -44,6 +44,7 @@ struct state {
 	uint32_t shares_first; /* a member's entries in the sandbox's shares */
 	uint32_t shares_n;
 	uint32_t shares_next; /* of a sandbox: the first number nobody has had */
+	char *lease;	      /* id, of what caissond lends it; NULL: nothing */
 	char *scope;	      /* the systemd unit that is that cgroup; NULL: none */
 	bool started;	      /* `start` has succeeded */
 	bool paused;

@@ -129,6 +129,24 @@ static int start_fileserver(struct devices *d, const struct machine *m, struct e
 	return fileserver_start(m, uid, &d->fileserver, err);
 }
 
+/* Memory of the lender's stays where it is: a function may be writing to it. */
+static int add_memory(struct devices *d, const struct virtio_env *env, struct error *err)
+{
+	struct virtio_device *dev;
+
+	if (env->mem->lent && !env->mem->grows)
+		return 0;
+	if ((env->mem->lent ? virtio_mem_new(env, &dev, err) : virtio_balloon_new(env, &dev, err)) <
+		    0 ||
+	    put(d, dev, err) < 0)
+		return -err->code;
+	if (env->mem->lent)
+		d->memory = dev;
+	else
+		d->balloon = dev;
+	return 0;
+}
+
 static int add_all(struct devices *d, const struct virtio_env *env, const struct machine *m,
 		   int console_fd, int agent_fd, struct error *err)
 {
@@ -140,12 +158,8 @@ static int add_all(struct devices *d, const struct virtio_env *env, const struct
 		return -err->code;
 	if (virtio_rng_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
 		return -err->code;
-	/* Memory of the lender's stays where it is: a function may be writing to it. */
-	if (!env->mem->lent) {
-		if (virtio_balloon_new(env, &dev, err) < 0 || put(d, dev, err) < 0)
-			return -err->code;
-		d->balloon = dev;
-	}
+	if (add_memory(d, env, err) < 0)
+		return -err->code;
 	return add_shares(d, env, err);
 }
 
@@ -155,7 +169,7 @@ int devices_init(struct devices *d, const struct machine *m, const struct mem *m
 	const struct virtio_env env = {.mem = mem, .io = &d->io, .log_fd = m->log_fd};
 
 	d->n = 0;
-	d->balloon = NULL;
+	d->memory = d->balloon = NULL;
 	d->fileserver = FILESERVER_NONE;
 	if (io_init(&d->io, err) < 0)
 		return -err->code;

@@ -11,7 +11,7 @@
  *	1..	disks		one each, going up; after the last line comes the first
  *	then	interfaces	again: they share it
  *	then	entropy
- *	then	balloon, unless the memory is lent
+ *	then	balloon, or, if the memory is lent and may grow, that by which it does
  *	last	the shares' file system, if there are any
  *
  * The devices' work is done by one I/O thread (vmm/io.h); their registers are
@@ -51,6 +51,7 @@ struct devices {
 	struct device_slot slots[DEVICES_MAX];
 	unsigned int n;
 	struct virtio_device *balloon; /* one of them; NULL: there is none */
+	struct virtio_device *memory;  /* what the guest grows by; NULL: it does not */
 };
 
 /*

@@ -12,6 +12,8 @@ void machine_codec(struct msg *m, struct machine *x)
 	msg_u64(m, &x->memory);
 	msg_bool(m, &x->hugepages);
 	msg_i32(m, &x->memory_fd);
+	msg_u64(m, &x->memory_max);
+	msg_i32(m, &x->growth_fd);
 	msg_list(m, &x->functions, &x->functions_n, sizeof(*x->functions));
 	for (uint32_t i = 0; i < x->functions_n; i++) {
 		msg_str(m, &x->functions[i].name);

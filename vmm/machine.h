@@ -51,6 +51,12 @@ struct machine {
 	/* A memfd of `memory` bytes of zeros that is lent to be the guest's RAM (mem_init_lent();
 	 * engine kvm); -1: the monitor makes its own. */
 	int32_t memory_fd;
+	/* Lent memory may grow while the guest runs: memory_fd then has memory_max bytes (0: it
+	 * does not grow), and the lender says on growth_fd how much of what is behind `memory` is
+	 * zeroed, mapped for the functions, and the guest's from now on (vmm/growth.h); -1: it
+	 * never does. */
+	uint64_t memory_max;
+	int32_t growth_fd;
 	struct machine_function *functions; /* with these, memory_fd is not -1 */
 	uint32_t functions_n;
 	struct machine_disk *disks;

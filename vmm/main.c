@@ -101,10 +101,17 @@ static int confine(struct vmm *v, struct error *err)
 	return confine_syscalls(allowed, ARRAY_SIZE(allowed), err);
 }
 
+static int cannot(const struct vmm *v, const char *what, struct error *err)
+{
+	return error_set(err, EOPNOTSUPP, "engine %s cannot %s", v->engine->name, what);
+}
+
 static int pause_machine(void *arg, struct error *err)
 {
 	struct vmm *v = arg;
 
+	if (!v->engine->pause || !v->engine->resume)
+		return cannot(v, "pause a machine", err);
 	return v->engine->pause(v->guest, err);
 }
 
@@ -119,6 +126,8 @@ static int resize_machine(void *arg, uint64_t bytes, struct error *err)
 {
 	struct vmm *v = arg;
 
+	if (!v->engine->resize)
+		return cannot(v, "change a guest's memory", err);
 	return v->engine->resize(v->guest, bytes, err);
 }
 

@@ -66,7 +66,8 @@ class Bench:
     def __init__(self, tmp):
         self.tmp = tmp
         self.rootfs = harness.make_rootfs(tmp / "rootfs")
-        self.caisson = harness.Caisson(tmp / "caisson", engine="kvm", memory=f"{MIB}M", hugepages=1)
+        self.caisson = harness.Caisson(tmp / "caisson", engine="kvm", memory=f"{MIB}M", hugepages=1,
+                                       boot_timeout=TIMEOUT)
         self.bundles = {}
 
     def bundle(self, i, args):

@@ -40,6 +40,7 @@ static pid_t start_monitor(char **argv, struct error *err)
 			    .vcpus = 1,
 			    .memory = strtoull(argv[3], NULL, 10) << 20,
 			    .hugepages = true,
+			    .memory_fd = -1,
 			    .disks = &disk,
 			    .disks_n = 1,
 			    .jail_dir = jail,

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * runner [-t SECONDS] GUEST: runs a micro guest in ring 1 by /dev/caisson and says how it ended.
- * Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own word), 3 it could not
- * be run, 4 the monitor killed it (and says why), 5 it did not end in time.
+ * runner [-c CPUS] [-t SECONDS] GUEST: runs a micro guest in ring 1 by /dev/caisson and says how it
+ * ended. Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own word), 3 it
+ * could not be run, 4 the monitor killed it (and says why), 5 it did not end in time.
  */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -15,7 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kmod/rules.h"
@@ -23,17 +25,25 @@
 #include "tests/cki/lib/outcome.h"
 
 #define BLOCK (2ul << 20)
+#define CPUS_MAX 4u
 
 enum outcome { PASS, FAIL, SKIP, ERROR, KILLED, TIMEOUT };
 
 static const char *const outcome_names[] = {"pass", "fail", "skip", "error", "killed", "timeout"};
 
+struct cpu {
+	struct sandbox *sandbox;
+	int fd;
+	struct caisson_run *run;
+	pthread_t thread;
+};
+
 struct sandbox {
-	int fd, vcpu;
+	int fd;
 	uint8_t *memory; /* BLOCKS */
 	uint64_t blocks[BLOCKS];
 	uint64_t tables;
-	struct caisson_run *run;
+	struct cpu cpus[CPUS_MAX];
 };
 
 static _Noreturn void die(const char *what)
@@ -100,12 +110,6 @@ static void sandbox_make(struct sandbox *s)
 		die("add page tables");
 	s->tables = tables.physical;
 	map(s);
-	s->vcpu = ioctl(s->fd, CAISSON_ADD_VCPU);
-	if (s->vcpu < 0)
-		die("add a vCPU");
-	s->run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, s->vcpu, 0);
-	if (s->run == MAP_FAILED)
-		die("map the vCPU");
 }
 
 /* The guest's entry point. */
@@ -127,28 +131,46 @@ static uint64_t load(struct sandbox *s, const char *path)
 	return head->e_entry;
 }
 
-static void start(struct sandbox *s, const struct sandbox *other, const char *path)
+static void cpu_make(struct sandbox *s, unsigned int number, uint64_t rip, uint64_t boot)
 {
-	struct caisson_registers r = {.cs = CAISSON_CS, .root = frame(s, FRAME_L4)};
-	const uint64_t at = BLOCK - 4096;
+	struct caisson_registers r = {.rip = rip,
+				      .cs = CAISSON_CS,
+				      .rdi = boot,
+				      .rsi = number,
+				      .root = frame(s, FRAME_L4)};
+	struct cpu *cpu = &s->cpus[number];
+
+	cpu->sandbox = s;
+	cpu->fd = ioctl(s->fd, CAISSON_ADD_VCPU);
+	if (cpu->fd < 0)
+		die("add a vCPU");
+	cpu->run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
+	if (cpu->run == MAP_FAILED)
+		die("map the vCPU");
+	if (ioctl(cpu->fd, CAISSON_SET_REGISTERS, &r) < 0)
+		die("set registers");
+}
+
+static void start(struct sandbox *s, const struct sandbox *other, unsigned int cpus,
+		  const char *path)
+{
+	const uint64_t at = BLOCK - 4096, rip = load(s, path);
 	struct boot boot = {.tables = s->tables,
 			    .foreign = other->blocks[0],
 			    .foreign_table = frame(other, FRAME_L4)};
 
-	r.rip = load(s, path);
-	r.rdi = GUEST_BASE + at;
 	memcpy(boot.blocks, s->blocks, sizeof(boot.blocks));
 	memcpy(s->memory + at, &boot, sizeof(boot));
-	if (ioctl(s->vcpu, CAISSON_SET_REGISTERS, &r) < 0)
-		die("set registers");
+	for (unsigned int i = 0; i < cpus; i++)
+		cpu_make(s, i, rip, GUEST_BASE + at);
 }
 
 /* What a hypercall to the monitor does; -1: go on. */
-static int serve(struct sandbox *s)
+static int serve(const struct sandbox *s, struct caisson_run *run)
 {
-	const uint64_t *a = (const uint64_t *)s->run->argument;
+	const uint64_t *a = (const uint64_t *)run->argument;
 
-	s->run->answer = 0;
+	run->answer = 0;
 	switch (a[0]) {
 	case MONITOR_TEXT:
 		if (a[2] <= 4096 && a[1] <= BLOCKS * BLOCK - a[2])
@@ -157,70 +179,98 @@ static int serve(struct sandbox *s)
 	case MONITOR_END:
 		return a[1] <= SKIP ? (int)a[1] : FAIL;
 	case MONITOR_ECHO:
-		s->run->answer = a[1] + 1;
+		run->answer = a[1] + 1;
 		return -1;
 	default:
-		s->run->answer = (uint64_t)-ENOSYS;
+		run->answer = (uint64_t)-ENOSYS;
 		return -1;
 	}
 }
 
-static volatile sig_atomic_t late;
+static sem_t ended;
+static volatile int outcome = -1; /* of the first CPU that has one */
 
-static void on_alarm(int number)
+static void on_signal(int number)
 {
 	(void)number;
-	late = 1;
 }
 
-static int run(struct sandbox *s)
+static int run_one(struct cpu *cpu)
 {
-	int outcome = -1;
+	int said = -1;
 
-	while (outcome < 0) {
-		if (late) {
-			fprintf(stderr, "runner: it was at %#llx\n", s->run->registers.rip);
-			return TIMEOUT;
-		}
-		if (ioctl(s->vcpu, CAISSON_RUN) < 0) {
+	while (said < 0) {
+		if (ioctl(cpu->fd, CAISSON_RUN) < 0) {
 			if (errno != EINTR)
 				die("run");
-			continue;
+			if (outcome < 0)
+				continue;
+			fprintf(stderr, "runner: it was at %#llx\n", cpu->run->registers.rip);
+			return outcome;
 		}
-		if (s->run->exit == CAISSON_EXIT_KILLED) {
-			fprintf(stderr, "runner: killed: %.128s\n", s->run->text);
+		if (cpu->run->exit == CAISSON_EXIT_KILLED) {
+			fprintf(stderr, "runner: killed: %.128s\n", cpu->run->text);
 			return KILLED;
 		}
-		outcome = serve(s);
+		said = serve(cpu->sandbox, cpu->run);
 	}
-	return outcome;
+	return said;
+}
+
+static void *run_thread(void *arg)
+{
+	int said = run_one(arg);
+
+	if (outcome < 0)
+		outcome = said;
+	sem_post(&ended);
+	return NULL;
+}
+
+static void run(struct sandbox *s, unsigned int cpus, int seconds)
+{
+	struct timespec until;
+
+	sem_init(&ended, 0, 0);
+	for (unsigned int i = 0; i < cpus; i++)
+		if (pthread_create(&s->cpus[i].thread, NULL, run_thread, &s->cpus[i]))
+			die("a thread");
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += seconds;
+	if (sem_timedwait(&ended, &until) == 0)
+		return; /* the others die with the process */
+	outcome = TIMEOUT;
+	for (unsigned int i = 0; i < cpus; i++) {
+		pthread_kill(s->cpus[i].thread, SIGUSR1);
+		sem_wait(&ended);
+	}
 }
 
 int main(int argc, char **argv)
 {
-	const struct sigaction action = {.sa_handler = on_alarm};
-	/* Again and again: the first may come just before the thread sleeps. */
-	struct itimerval timer = {.it_interval = {.tv_usec = 100000}, .it_value = {.tv_sec = 60}};
+	const struct sigaction action = {.sa_handler = on_signal};
 	static struct sandbox s, other;
-	int opt, outcome;
+	int opt, cpus = 1, seconds = 60;
 
-	while ((opt = getopt(argc, argv, "t:")) != -1) {
-		if (opt != 't')
+	while ((opt = getopt(argc, argv, "c:t:")) != -1) {
+		if (opt == 'c')
+			cpus = atoi(optarg);
+		else if (opt == 't')
+			seconds = atoi(optarg);
+		else
 			goto usage;
-		timer.it_value.tv_sec = atoi(optarg);
 	}
-	if (optind + 1 != argc)
+	if (optind + 1 != argc || cpus < 1 || cpus > (int)CPUS_MAX)
 		goto usage;
 	sandbox_make(&other);
 	sandbox_make(&s);
-	start(&s, &other, argv[optind]);
-	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &timer, NULL);
-	outcome = run(&s);
+	start(&s, &other, (unsigned int)cpus, argv[optind]);
+	sigaction(SIGUSR1, &action, NULL);
+	run(&s, (unsigned int)cpus, seconds);
 	fflush(stdout);
 	fprintf(stderr, "%s: %s\n", argv[optind], outcome_names[outcome]);
 	return outcome;
 usage:
-	fprintf(stderr, "usage: runner [-t SECONDS] GUEST\n");
+	fprintf(stderr, "usage: runner [-c CPUS] [-t SECONDS] GUEST\n");
 	return ERROR;
 }

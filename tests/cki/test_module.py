@@ -69,3 +69,11 @@ def test_killed_in_the_middle(module):
         p.kill()
         p.wait(30)
     assert free_pages()["HugePages_Free"] == before
+
+
+def test_fallen_monitor(module):
+    said = Said()
+    r = subprocess.run([BUILD / "tests/cki/cki-monitor"], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert r.returncode == 0, r.stdout
+    assert said.text() == ""

@@ -3,6 +3,7 @@
 ask for, hold on to and die with (python3 lease.py SOCKET reads a JSON request per line).
 """
 import array
+import fcntl
 import json
 import mmap
 import os
@@ -150,6 +151,25 @@ class Client:
 
     def resize(self, size):
         os.ftruncate(self.fds[0], size)
+
+    def register(self, offset, value=None):
+        """A 32-bit register in the first window of the function; the device is the last descriptor.
+        VFIO_DEVICE_GET_REGION_INFO, VFIO_PCI_BAR0_REGION_INDEX and the config space's command
+        register, as in linux/vfio.h.
+        """
+        fd = self.fds[-1]
+
+        def region(index):
+            info = bytearray(struct.pack("<IIIIQQ", 32, 0, index, 0, 0, 0))
+            fcntl.ioctl(fd, ord(";") << 8 | 108, info)
+            return struct.unpack("<IIIIQQ", info)[4:]
+        _, at = region(7)
+        os.pwrite(fd, struct.pack("<H", 6), at + 4)  # memory, bus master
+        size, at = region(0)
+        assert offset < size
+        if value is not None:
+            os.pwrite(fd, struct.pack("<I", value), at + offset)
+        return struct.unpack("<I", os.pread(fd, 4, at + offset))[0]
 
     def fork(self):
         """A process that has everything this one has."""

@@ -17,7 +17,7 @@ from support import (BUILD, CAISSON, TIMEOUT, alive, assert_sentence, call_detac
                      engine, eventually, no_network, unique, use_netns)
 
 COMMANDS = ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "list", "pause",
-            "resume", "update", "events", "spec", "features", "doctor", "help", "completion", "man"]
+            "resume", "update", "events", "trace", "spec", "features", "doctor", "slots", "help", "completion", "man"]
 
 
 def test_life_cycle(box, caisson):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A PCI bus with two functions against a guest made of the input: accesses to its ports and
- *windows, and interrupts that come at any time.  A vector is connected exactly while it may fire.
+ * windows, and interrupts that come at any time.  A vector is connected exactly while it may fire.
  *
  *	program: enum step and its operands
  */

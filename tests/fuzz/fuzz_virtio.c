@@ -10,6 +10,7 @@
  *	2 bytes    size of the image, which starts at address 0
  *	image, program: enum step and its operands
  */
+#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
@@ -32,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define AVAIL(n) (QUEUE(n) + 0x100u)
 #define USED(n) (QUEUE(n) + 0x200u)
 
-enum device { CONSOLE, BLK, BLK_SYNC, NET, RNG, BALLOON };
+enum device { CONSOLE, BLK, BLK_SYNC, NET, RNG, BALLOON, MEM };
 
 enum step {
 	REG_WRITE,    /* u16 offset, u32 */
@@ -115,6 +116,24 @@ static void make_disk(bool no_uring)
 	must(virtio_blk_new(&env, &c, &dev, &err) == 0);
 }
 
+/* For one device memory that has grown, and may grow once more. */
+static void make_memory(void)
+{
+	const uint64_t size = 2u << 20, max = size + 3 * MEM_GROWTH_STEP;
+	struct error err;
+	int fd;
+
+	if (FUZZ_DEVICE != MEM) {
+		must(mem_init(&mem, RAM, false, &err) == 0);
+		return;
+	}
+	fd = memfd_create("lent", MFD_ALLOW_SEALING);
+	must(fd >= 0 && ftruncate(fd, (off_t)max) == 0 &&
+	     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+	must(mem_init_lent(&mem, fd, size, max, false, &err) == 0);
+	must(mem_grow(&mem, 2 * MEM_GROWTH_STEP) == 0);
+}
+
 static void make_device(void)
 {
 	struct virtio_net_config_host net = {.vhost_fd = -1, .mac = {2}, .mtu = 1500};
@@ -139,6 +158,9 @@ static void make_device(void)
 		break;
 	case BALLOON:
 		must(virtio_balloon_new(&env, &dev, &err) == 0);
+		break;
+	case MEM:
+		must(virtio_mem_new(&env, &dev, &err) == 0);
 		break;
 	}
 	virtio_mmio_init(&mmio, dev);
@@ -188,6 +210,8 @@ static void host_does(unsigned int what, uint32_t size)
 	static char sink[65536];
 	int fd = host[what & 1];
 
+	if (FUZZ_DEVICE == MEM && what == 1 && mem_grow(&mem, 3 * MEM_GROWTH_STEP) == 0)
+		virtio_mem_grown(dev);
 	if (fd < 0)
 		return;
 	if (what & 2)
@@ -277,7 +301,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err;
 
 	if (!mem.regions_n) {
-		must(mem_init(&mem, RAM, false, &err) == 0 && io_init(&io, &err) == 0);
+		make_memory();
+		must(io_init(&io, &err) == 0);
 		memset(host_data, 'h', sizeof(host_data));
 	}
 	if (!dev)

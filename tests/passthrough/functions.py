@@ -35,6 +35,17 @@ def missing():
     return None
 
 
+def opened(group):
+    """Whether somebody has an IOMMU group open."""
+    for fd in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(fd) == f"/dev/vfio/{group}":
+                return True
+        except OSError:
+            pass
+    return False
+
+
 def run(*words):
     r = subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                        text=True, timeout=60)
@@ -63,6 +74,10 @@ class Function:
         self.address = device.name
         self.mac = f"02:00:{card.device.name[5:7]}:00:00:{number + 1:02x}"
         run("ip", "link", "set", card.name, "vf", number, "mac", self.mac)
+        self.bind()
+
+    def bind(self):
+        device = self.device
         if driver(device) != "vfio-pci":
             (device / "driver_override").write_text("vfio-pci")
             (PCI / "drivers_probe").write_text(self.address)

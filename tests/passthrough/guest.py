@@ -64,3 +64,8 @@ class Guest:
         out, err = self.process.communicate(timeout=timeout)
         assert self.process.returncode == 0, f"{out}\n{err}"
         return out, err
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate()

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] [-c CPUS] [-a CMDLINE] [-t SECONDS] [-H]
- * VMM: runs one guest with functions of the host's (bound to vfio-pci), lent as vmm/vfio/lend.h
- * does, in the monitor VMM on engine kvm.  -H: memory of 2 MiB pages.  Standard output gets what
- * the monitor logs: why the guest ended, and its console.  Standard error gets times, in
- * milliseconds.  Afterwards the functions are reset, as a lender would.  Exit status 0: the guest
- * ended.
+ * lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] [-g MIB] [-c CPUS] [-a CMDLINE]
+ *	[-t SECONDS] [-H] VMM
+ * runs one guest with functions of the host's (bound to vfio-pci), lent as vmm/vfio/lend.h does, in
+ * the monitor VMM on engine kvm.  -H: memory of 2 MiB pages.  -g: at SIGUSR1 the guest grows by so
+ * much.  Standard output gets what the monitor logs: why the guest ended, and its console.
+ * Standard error gets times, in milliseconds.  Afterwards the functions are reset, as a lender
+ * would.  SIGTERM ends the guest.  Exit status 0: the guest ended.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +34,7 @@ struct options {
 	char *kernel, *initrd, *cmdline, *vmm;
 	char *functions[FUNCTIONS_MAX];
 	uint32_t functions_n, cpus, seconds;
-	uint64_t mib;
+	uint64_t mib, growth_mib;
 	bool hugepages;
 };
 
@@ -58,7 +60,7 @@ static int make_memory(const struct options *o)
 	int fd = memfd_create("lent", MFD_CLOEXEC | MFD_ALLOW_SEALING |
 					      (o->hugepages ? MFD_HUGETLB | MFD_HUGE_2MB : 0u));
 
-	if (fd < 0 || ftruncate(fd, (off_t)(o->mib << 20)) < 0 ||
+	if (fd < 0 || ftruncate(fd, (off_t)(o->mib + o->growth_mib) << 20) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		die_errno("make memory");
 	return fd;
@@ -99,6 +101,7 @@ __attribute__((noreturn)) static void run_monitor(const struct options *o, struc
 	m->functions = functions;
 	m->functions_n = o->functions_n;
 	m->memory_fd = pass(m->memory_fd);
+	m->growth_fd = pass(m->growth_fd);
 	m->listen_fd = pass(m->listen_fd);
 	m->log_fd = pass(STDOUT_FILENO);
 	m->status_fd = pass(STDERR_FILENO);
@@ -141,8 +144,9 @@ static void take_back(const struct options *o, struct vfio_lent *lent)
 	for (uint32_t i = 0; i < o->functions_n; i++) {
 		uint64_t begin = monotonic_ns();
 
+		/* Who unbinds it resets it himself. */
 		if (vfio_device_reset(lent[i].device_fd, &err) < 0)
-			die(&err);
+			fprintf(stderr, "lender: %s\n", err.text);
 		took("reset", begin);
 		if (vfio_unmap(&lent[i], &err) < 0)
 			die(&err);
@@ -150,11 +154,63 @@ static void take_back(const struct options *o, struct vfio_lent *lent)
 	}
 }
 
+static pid_t monitor;
+static volatile sig_atomic_t grow_now;
+
+static void on_term(int sig)
+{
+	kill(monitor, sig);
+}
+
+static void on_grow(int sig)
+{
+	(void)sig;
+	grow_now = 1;
+}
+
+/* Zeroed by being new, mapped for every function, and only then the guest's. */
+static void grow(const struct options *o, struct vfio_lent *lent, int memory, int growth_fd)
+{
+	const uint64_t size = o->mib << 20, bytes = o->growth_mib << 20;
+	const uint64_t begin = monotonic_ns();
+	struct error err = {0};
+	struct mem_extent e;
+
+	grow_now = 0;
+	if (!mem_growth(size, size + bytes, &e)) {
+		fprintf(stderr, "lender: it cannot grow\n");
+		exit(1);
+	}
+	for (uint32_t i = 0; i < o->functions_n; i++)
+		if (vfio_map_extent(&lent[i], memory, &e, &err) < 0)
+			die(&err);
+	if (write(growth_fd, &bytes, sizeof(bytes)) != (ssize_t)sizeof(bytes))
+		die_errno("say that memory is ready");
+	took("grow", begin);
+}
+
+/* How the monitor ended. */
+static int wait_monitor(const struct options *o, struct vfio_lent *lent, int memory, int growth_fd)
+{
+	const struct sigaction term = {.sa_handler = on_term}, more = {.sa_handler = on_grow};
+	int status;
+
+	sigaction(SIGTERM, &term, NULL);
+	sigaction(SIGUSR1, &more, NULL);
+	while (waitpid(monitor, &status, 0) < 0) {
+		if (errno != EINTR)
+			die_errno("wait for the monitor");
+		if (grow_now)
+			grow(o, lent, memory, growth_fd);
+	}
+	return status;
+}
+
 static int run(const struct options *o)
 {
 	char dir[] = "/tmp/lender.XXXXXX", jail[64], socket_path[64];
 	static struct vfio_lent lent[FUNCTIONS_MAX];
-	int memory = make_memory(o), status = 0;
+	int memory = make_memory(o), status, growth[2];
 	struct machine m = {
 		.id = (char *)"lender",
 		.engine = (char *)"kvm",
@@ -165,26 +221,28 @@ static int run(const struct options *o)
 		.memory = o->mib << 20,
 		.hugepages = o->hugepages,
 		.memory_fd = memory,
+		.memory_max = (o->mib + o->growth_mib) << 20,
 		.jail_dir = jail,
 		.timeline_fd = -1,
 		.boot_timeout_ms = o->seconds * 1000,
 		.sandbox = {.hostname = (char *)"guest"},
 	};
-	pid_t pid;
 
 	if (!mkdtemp(dir))
 		die_errno("make a directory");
 	snprintf(jail, sizeof(jail), "%s/jail", dir);
 	snprintf(socket_path, sizeof(socket_path), "%s/socket", dir);
-	if (mkdir(jail, 0700) < 0)
-		die_errno("make a directory");
+	if (mkdir(jail, 0700) < 0 || pipe2(growth, O_CLOEXEC) < 0)
+		die_errno("make a directory and a pipe");
+	m.growth_fd = growth[0];
 	m.listen_fd = make_listener(dir);
 	lend(o, lent, memory);
-	pid = fork();
-	if (pid == 0)
+	monitor = fork();
+	if (monitor == 0)
 		run_monitor(o, &m, lent);
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+	if (monitor < 0)
 		die_errno("run the monitor");
+	status = wait_monitor(o, lent, memory, growth[1]);
 	take_back(o, lent);
 	unlink(socket_path);
 	rmdir(jail);
@@ -198,7 +256,7 @@ int main(int argc, char **argv)
 	struct options o = {.cmdline = (char *)"", .cpus = 1, .seconds = 120, .mib = 128};
 	int opt;
 
-	while ((opt = getopt(argc, argv, "k:i:f:m:c:a:t:H")) != -1)
+	while ((opt = getopt(argc, argv, "k:i:f:m:g:c:a:t:H")) != -1)
 		switch (opt) {
 		case 'k':
 			o.kernel = optarg;
@@ -212,6 +270,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			o.mib = strtoull(optarg, NULL, 10);
+			break;
+		case 'g':
+			o.growth_mib = strtoull(optarg, NULL, 10);
 			break;
 		case 'c':
 			o.cpus = (uint32_t)atoi(optarg);
@@ -230,7 +291,7 @@ int main(int argc, char **argv)
 		}
 	if (optind + 1 != argc || !o.kernel || !o.initrd) {
 		fprintf(stderr, "usage: lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] "
-				"[-c CPUS] [-a CMDLINE] [-t SECONDS] [-H] VMM\n");
+				"[-g MIB] [-c CPUS] [-a CMDLINE] [-t SECONDS] [-H] VMM\n");
 		return 2;
 	}
 	o.vmm = argv[optind];

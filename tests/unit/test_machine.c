@@ -143,7 +143,7 @@ static void test_lent(void **state)
 	char b[4] = "";
 
 	(void)state;
-	assert_int_equal(mem_init_lent(&m, fd, SIZE, false, &err), 0);
+	assert_int_equal(mem_init_lent(&m, fd, SIZE, SIZE, false, &err), 0);
 	assert_int_equal(pwrite(fd, "abc", 4, 8192), 4);
 	assert_int_equal(mem_read(&m, GPA(8192), b, 4), 0);
 	assert_string_equal(b, "abc");
@@ -162,7 +162,7 @@ static void expect_refused(int fd, uint64_t size, bool hugepages, const char *wh
 	struct error err = {0};
 	struct mem m;
 
-	assert_true(mem_init_lent(&m, fd, size, hugepages, &err) < 0);
+	assert_true(mem_init_lent(&m, fd, size, size, hugepages, &err) < 0);
 	if (!strstr(err.text, why))
 		fail_msg("'%s' does not say '%s'", err.text, why);
 	close(fd);

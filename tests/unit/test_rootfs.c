@@ -3,6 +3,7 @@
  * runtime/rootfs.c with the real mkfs.erofs, on trees that nobody should have to mount.  Mounts
  * happen in a mount namespace of the test's own; files go below one directory in /tmp.
  */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -468,10 +469,28 @@ static void test_killed_maker(void **state)
 	}
 }
 
+/* Says on `have` that it has the image, and keeps it until `keep` ends: users live long, and nobody
+ * who waits for the image may wait for them. */
+static void __attribute__((noreturn)) use_image(const char *dir, int have, int keep)
+{
+	struct rootfs_image mine;
+	struct error err = {0};
+	char buf[4096];
+
+	if (rootfs_image(dir, cache, 0, &mine, &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		_exit(1);
+	}
+	if (pread(mine.fd, buf, sizeof(buf), 0) != sizeof(buf) || write(have, "x", 1) != 1)
+		_exit(2);
+	_exit(read(keep, buf, 1) == 0 ? 0 : 3);
+}
+
 static void test_many_at_once_make_one(void **state)
 {
 	const char *dir = in_base("rootfs");
-	char script[4400];
+	int have[2], keep[2];
+	char script[4400], byte;
 	pid_t pids[8];
 
 	(void)state;
@@ -480,20 +499,23 @@ static void test_many_at_once_make_one(void **state)
 	snprintf(script, sizeof(script),
 		 "echo made >>%s/log; sleep 0.1; PATH=%s exec mkfs.erofs \"$@\"", base, saved_path);
 	fake_mkfs(script);
+	assert_int_equal(pipe(have), 0);
+	assert_int_equal(pipe(keep), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
 		pids[i] = fork();
 		if (pids[i] == 0) {
-			struct rootfs_image mine;
-			struct error err = {0};
-			char buf[4096];
-
-			if (rootfs_image(dir, cache, 0, &mine, &err) < 0) {
-				fprintf(stderr, "%s\n", err.text);
-				_exit(1);
-			}
-			_exit(pread(mine.fd, buf, sizeof(buf), 0) == sizeof(buf) ? 0 : 2);
+			close(keep[1]);
+			use_image(dir, have[1], keep[0]);
 		}
 	}
+	close(have[1]);
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		struct pollfd pfd = {.fd = have[0], .events = POLLIN};
+
+		assert_int_equal(poll(&pfd, 1, 120000), 1);
+		assert_int_equal(read(have[0], &byte, 1), 1);
+	}
+	close(keep[1]);
 	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
 		int status;
 

@@ -59,8 +59,10 @@ static void check_slot(struct world *w, const struct slot *s)
 		assert_false(s->drained);
 		assert_false(s->on_demand);
 	}
-	if (s->state == SLOT_READY || s->state == SLOT_LEASED)
+	if (s->state == SLOT_READY || s->state == SLOT_LEASED) {
 		assert_int_equal(s->memory, s->target);
+		assert_int_equal(s->open, s->target_open);
+	}
 	if (s->state == SLOT_LEASED) {
 		assert_true(slot_has_lease(s));
 		assert_true(h->used == s->lease.taken);
@@ -138,6 +140,7 @@ static void do_take(struct world *w, struct slot *s)
 		return;
 	assert_false(h->used);
 	assert_int_equal(h->holder, 0);
+	assert_true(slot_has_function(s) ? s->open : s->memory > 0);
 	h->used = true;
 	h->cleaning = false;
 	h->holder = holder.pid;
@@ -176,8 +179,8 @@ static void do_end(struct world *w, struct slot *s, bool well)
 	assert_int_equal(h->holder, 0);
 	if (well) {
 		h->used = false;
-		assert_int_equal(
-			slot_prepared(s, empty ? 0 : s->target, !empty && slot_has_function(s)), 0);
+		assert_int_equal(slot_prepared(s, s->target, s->target_open), 0);
+		assert_true(!empty || (s->memory == 0 && !s->open));
 		return;
 	}
 	if (slot_has_function(s) && s->suspect && random_below(2)) {
@@ -202,7 +205,7 @@ static void step(struct world *w)
 {
 	struct slot *s = any_slot(w);
 
-	switch (random_below(12)) {
+	switch (random_below(13)) {
 	case 0:
 	case 1:
 		do_lease(w);
@@ -229,6 +232,10 @@ static void step(struct world *w)
 	case 9:
 		do_begin(w, s);
 		break;
+	case 12:
+		if (random_below(8) == 0)
+			slot_lost(s);
+		break;
 	default:
 		do_end(w, s, random_below(4) != 0);
 	}
@@ -246,7 +253,9 @@ static void world_init(struct world *w)
 			s.state = SLOT_DIRTY;
 			s.suspect = true;
 		}
-		s.target = s.configured;
+		s.lazy_memory = random_below(4) == 0;
+		s.lazy_function = random_below(4) == 0;
+		slot_drain(&s, false);
 		assert_non_null(pool_add(&w->pool, &s));
 	}
 	/* Memory alone of nothing is no slot. */
@@ -273,7 +282,8 @@ static void wind_down(struct world *w)
 	forget(w);
 	for (uint32_t i = 0; i < w->pool.n; i++) {
 		assert_int_equal(w->pool.v[i]->state, SLOT_READY);
-		assert_int_equal(w->pool.v[i]->memory, w->pool.v[i]->configured);
+		assert_int_equal(w->pool.v[i]->memory,
+				 w->pool.v[i]->lazy_memory ? 0 : w->pool.v[i]->configured);
 		assert_false(w->pool.v[i]->on_demand);
 	}
 }
@@ -311,10 +321,11 @@ static const struct state_process me = {.pid = 7, .start = 1}, other = {.pid = 8
 
 static struct slot ready_slot(bool function)
 {
-	struct slot s = {.configured = 100, .target = 100, .suspect = function};
+	struct slot s = {.configured = 100, .suspect = function};
 
 	if (function)
 		snprintf(s.function.address, sizeof(s.function.address), "0000:01:10.0");
+	slot_drain(&s, false);
 	assert_int_equal(slot_begin(&s), 0);
 	assert_int_equal(slot_prepared(&s, 100, function), 0);
 	assert_int_equal(s.state, SLOT_READY);

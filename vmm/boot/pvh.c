@@ -230,7 +230,8 @@ static uint32_t memory_map(const struct mem *mem, struct memmap_entry *e)
 	e[n++] = (struct memmap_entry){.at = BOOT_LOW_END,
 				       .size = BOOT_HIGH_START - BOOT_LOW_END,
 				       .type = MEMMAP_RESERVED};
-	for (unsigned int i = 0; i < mem->regions_n; i++) {
+	/* What it may grow into is not there yet. */
+	for (unsigned int i = 0; i < mem->regions_n - mem->grows; i++) {
 		uint64_t at = mem->regions[i].base.v, skip = at ? 0 : BOOT_HIGH_START;
 
 		e[n++] = (struct memmap_entry){.at = at + skip,

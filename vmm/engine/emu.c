@@ -443,12 +443,6 @@ static int emu_resume(struct guest *g, struct error *err)
 	return 0;
 }
 
-static int emu_resize(struct guest *g, uint64_t bytes, struct error *err)
-{
-	(void)g, (void)bytes;
-	return error_set(err, EOPNOTSUPP, "engine emu does not change a guest's memory");
-}
-
 static int emu_agent_fd(const struct guest *g)
 {
 	return g->agent_fd;
@@ -516,7 +510,6 @@ const struct engine_ops engine_emu = {
 	.launch = emu_launch,
 	.pause = emu_pause,
 	.resume = emu_resume,
-	.resize = emu_resize,
 	.agent_fd = emu_agent_fd,
 	.console_fd = emu_console_fd,
 	.exit_fd = emu_exit_fd,

@@ -7,11 +7,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "vmm/engine/cki.h"
 #include "vmm/engine/emu.h"
 #include "vmm/engine/kvm.h"
 
 const struct engine_ops *const engines[] = {
 	&engine_kvm,
+	&engine_cki,
 	&engine_emu,
 	NULL,
 };

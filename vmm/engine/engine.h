@@ -46,14 +46,14 @@ struct engine_ops {
 	/* Once; after an error only done() is left. */
 	int (*launch)(struct guest *g, struct error *err);
 
-	/* From the monitor's main thread only, after launch(); each may be repeated.  After pause()
-	 * has returned 0 the guest does not run, and nothing it can see changes, until resume() or
-	 * kill(); else it runs on.  Time goes on for it. */
+	/* NULL where the engine cannot.  From the monitor's main thread only, after launch(); each
+	 * may be repeated.  After pause() has returned 0 the guest does not run, and nothing it can
+	 * see changes, until resume() or kill(); else it runs on.  Time goes on for it. */
 	int (*pause)(struct guest *g, struct error *err);
 	int (*resume)(struct guest *g, struct error *err);
 	/* Asks the guest to do with so many bytes of its memory and to give the rest back to the
 	 * host (all of it and more: to take back everything).  A guest may refuse or lie; this
-	 * waits for nothing.  -EOPNOTSUPP: the engine cannot. */
+	 * waits for nothing.  -EOPNOTSUPP: this machine cannot. */
 	int (*resize)(struct guest *g, uint64_t bytes, struct error *err);
 
 	int (*agent_fd)(const struct guest *g);	  /* stream socket, non-blocking */

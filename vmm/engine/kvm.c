@@ -13,6 +13,7 @@
 #include "vmm/boot/pvh.h"
 #include "vmm/devices.h"
 #include "vmm/engine/engine.h"
+#include "vmm/growth.h"
 #include "vmm/kvm/msi.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
@@ -31,6 +32,8 @@
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
 /* Without functions: there is no PCI, no need to look for it. */
 #define CMDLINE_NO_PCI " pci=off"
+/* Memory that comes while it runs is used at once: there is no udev. */
+#define CMDLINE_GROWS " memhp_default_state=online"
 /* With: their drivers come up while the container does. */
 #define CMDLINE_PCI " driver_async_probe=igbvf,ixgbevf,iavf"
 
@@ -44,6 +47,7 @@ struct guest {
 	struct mem mem;
 	struct vm vm;
 	struct devices devices;
+	struct growth growth;
 	struct vcpus vcpus;
 	struct vcpu_ops ops;
 	struct confine_call calls[CALLS_MAX];
@@ -111,8 +115,9 @@ static int load(struct guest *g, const struct machine *m, struct pvh_entry *ret,
 
 	if (devices_cmdline(&g->devices, devices, sizeof(devices)) < 0)
 		return error_set(err, E2BIG, "too many devices for the kernel's command line");
-	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s%s",
-		     m->functions_n ? CMDLINE_PCI : CMDLINE_NO_PCI, devices, *m->cmdline ? " " : "",
+	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s%s%s",
+		     m->functions_n ? CMDLINE_PCI : CMDLINE_NO_PCI,
+		     g->mem.grows ? CMDLINE_GROWS : "", devices, *m->cmdline ? " " : "",
 		     m->cmdline);
 	if (n < 0 || (size_t)n >= sizeof(cmdline))
 		return error_set(err, E2BIG, "the kernel's command line is longer than %zu bytes",
@@ -171,15 +176,21 @@ static void make_ops(struct guest *g)
 	}
 }
 
+static int make_memory(struct guest *g, const struct machine *m, struct error *err)
+{
+	if (m->memory_fd < 0)
+		return mem_init(&g->mem, m->memory, m->hugepages, err);
+	return mem_init_lent(&g->mem, m->memory_fd, m->memory,
+			     m->memory_max ? m->memory_max : m->memory, m->hugepages, err);
+}
+
 static int build(struct guest *g, const struct machine *m, struct error *err)
 {
 	struct pvh_entry entry;
 
 	if (make_channels(g, err) < 0)
 		return -err->code;
-	if (m->memory_fd >= 0
-		    ? mem_init_lent(&g->mem, m->memory_fd, m->memory, m->hugepages, err) < 0
-		    : mem_init(&g->mem, m->memory, m->hugepages, err) < 0)
+	if (make_memory(g, m, err) < 0)
 		return -err->code;
 	g->has_mem = true;
 	if (vm_init(&g->vm, err) < 0)
@@ -188,6 +199,10 @@ static int build(struct guest *g, const struct machine *m, struct error *err)
 	if (devices_init(&g->devices, m, &g->mem, g->console_device, g->agent_device, err) < 0)
 		return -err->code;
 	g->has_devices = true;
+	if (g->devices.memory && m->growth_fd >= 0 &&
+	    growth_init(&g->growth, m->growth_fd, &g->mem, g->devices.memory, &g->devices.io, err) <
+		    0)
+		return -err->code;
 	if (vm_add_memory(&g->vm, &g->mem, err) < 0 ||
 	    vm_add_devices(&g->vm, &g->devices, err) < 0 || add_functions(g, m, err) < 0 ||
 	    load(g, m, &entry, err) < 0)

@@ -37,12 +37,12 @@ static int backing_open(uint64_t size, bool hugepages, struct error *err)
  * One mapping of all of it, aligned to 2 MiB so that the host can use large pages for the guest,
  * with inaccessible space before and after it.
  */
-static int map_backing(struct mem *m, uint8_t **ret, struct error *err)
+static int map_backing(struct mem *m, uint64_t all, uint8_t **ret, struct error *err)
 {
 	int flags = MAP_SHARED | MAP_FIXED;
 	uint8_t *at;
 
-	m->reserved_size = m->size + 4 * HUGE;
+	m->reserved_size = all + 4 * HUGE;
 	m->reserved = mmap(NULL, m->reserved_size, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->reserved == MAP_FAILED) {
@@ -50,17 +50,18 @@ static int map_backing(struct mem *m, uint8_t **ret, struct error *err)
 		return error_errno(err, "reserve address space");
 	}
 	at = (uint8_t *)(((uintptr_t)m->reserved + 2 * HUGE - 1) & ~(uintptr_t)(HUGE - 1));
-	/* With MAP_NORESERVE huge pages would be promised and then missed at a page fault. */
-	if (m->page_size != HUGE)
+	/* With MAP_NORESERVE huge pages would be promised and then missed at a page fault.  Those
+	 * of a lender are there, or will be. */
+	if (m->page_size != HUGE || m->lent)
 		flags |= MAP_NORESERVE;
-	if (mmap(at, m->size, PROT_READ | PROT_WRITE, flags, m->fd, 0) == MAP_FAILED) {
+	if (mmap(at, all, PROT_READ | PROT_WRITE, flags, m->fd, 0) == MAP_FAILED) {
 		if (errno == ENOMEM && m->page_size == HUGE)
 			return error_set(err, ENOMEM, "not enough free 2 MiB pages (%llu needed)",
-					 (unsigned long long)(m->size / HUGE));
+					 (unsigned long long)(all / HUGE));
 		return error_errno(err, "map it");
 	}
 	/* The guest's secrets are no part of the monitor's core dump. */
-	madvise(at, m->size, MADV_DONTDUMP);
+	madvise(at, all, MADV_DONTDUMP);
 	*ret = at;
 	return 0;
 }
@@ -75,7 +76,7 @@ static int check_size(const struct mem *m, struct error *err)
 }
 
 /* The lender may be at fault, and must not be able to end us by SIGBUS. */
-static int check_lent(struct mem *m, int fd, bool hugepages, struct error *err)
+static int check_lent(struct mem *m, int fd, uint64_t max, bool hugepages, struct error *err)
 {
 	const int need = F_SEAL_SHRINK | F_SEAL_GROW, seals = fcntl(fd, F_GET_SEALS);
 	struct statfs fs;
@@ -85,7 +86,7 @@ static int check_lent(struct mem *m, int fd, bool hugepages, struct error *err)
 		return error_errno(err, "descriptor %d, which is to be a memfd", fd);
 	if ((seals & need) != need || seals & F_SEAL_WRITE)
 		return error_set(err, EINVAL, "the lent memfd has the wrong seals (0x%x)", seals);
-	if ((uint64_t)st.st_size != m->size)
+	if ((uint64_t)st.st_size != max)
 		return error_set(err, EINVAL, "the lent memfd has %llu bytes",
 				 (unsigned long long)st.st_size);
 	m->page_size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 4096;
@@ -95,14 +96,19 @@ static int check_lent(struct mem *m, int fd, bool hugepages, struct error *err)
 	return 0;
 }
 
-static int map_regions(struct mem *m, struct error *err)
+static int map_regions(struct mem *m, uint64_t max, struct error *err)
 {
-	struct mem_extent extents[MEM_EXTENTS_MAX];
+	struct mem_extent extents[MEM_EXTENTS_MAX + 1];
 	uint8_t *at = NULL;
 
-	if (map_backing(m, &at, err) < 0)
-		return -err->code;
 	m->regions_n = mem_layout(m->size, extents);
+	m->grows = mem_growth(m->size, max, &extents[m->regions_n]);
+	if (max != m->size && !m->grows)
+		return error_set(err, EINVAL, "it cannot grow to %llu bytes",
+				 (unsigned long long)max);
+	m->regions_n += m->grows;
+	if (map_backing(m, max, &at, err) < 0)
+		return -err->code;
 	for (unsigned int i = 0; i < m->regions_n; i++)
 		m->regions[i] = (struct mem_region){extents[i].base, extents[i].size,
 						    extents[i].offset, at + extents[i].offset};
@@ -114,15 +120,15 @@ static int init(struct mem *m, bool hugepages, struct error *err)
 	if (check_size(m, err) < 0)
 		return -err->code;
 	m->fd = backing_open(m->size, hugepages, err);
-	return m->fd < 0 ? -err->code : map_regions(m, err);
+	return m->fd < 0 ? -err->code : map_regions(m, m->size, err);
 }
 
-static int init_lent(struct mem *m, int fd, bool hugepages, struct error *err)
+static int init_lent(struct mem *m, int fd, uint64_t max, bool hugepages, struct error *err)
 {
-	if (check_lent(m, fd, hugepages, err) < 0 || check_size(m, err) < 0)
+	if (check_lent(m, fd, max, hugepages, err) < 0 || check_size(m, err) < 0)
 		return -err->code;
 	m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return m->fd < 0 ? error_errno(err, "duplicate it") : map_regions(m, err);
+	return m->fd < 0 ? error_errno(err, "duplicate it") : map_regions(m, max, err);
 }
 
 static int finish(struct mem *m, int rc, struct error *err)
@@ -141,10 +147,20 @@ int mem_init(struct mem *m, uint64_t size, bool hugepages, struct error *err)
 	return finish(m, init(m, hugepages, err), err);
 }
 
-int mem_init_lent(struct mem *m, int fd, uint64_t size, bool hugepages, struct error *err)
+int mem_init_lent(struct mem *m, int fd, uint64_t size, uint64_t max, bool hugepages,
+		  struct error *err)
 {
 	*m = (struct mem){.fd = -1, .size = size, .page_size = 4096, .lent = true};
-	return finish(m, init_lent(m, fd, hugepages, err), err);
+	return finish(m, init_lent(m, fd, max, hugepages, err), err);
+}
+
+int mem_grow(struct mem *m, uint64_t grown)
+{
+	if (!m->grows || grown % MEM_GROWTH_STEP || grown > m->regions[m->regions_n - 1].size ||
+	    grown < __atomic_load_n(&m->grown, __ATOMIC_RELAXED))
+		return -EINVAL;
+	__atomic_store_n(&m->grown, grown, __ATOMIC_RELEASE);
+	return 0;
 }
 
 void mem_done(struct mem *m)
@@ -161,9 +177,12 @@ static const struct mem_region *region_of(const struct mem *m, gpa_t gpa, uint64
 		return NULL;
 	for (unsigned int i = 0; i < m->regions_n; i++) {
 		const struct mem_region *r = &m->regions[i];
-		uint64_t offset = gpa.v - r->base.v; /* huge when gpa is below */
+		const uint64_t offset = gpa.v - r->base.v; /* huge when gpa is below */
+		const uint64_t all = m->grows && i + 1 == m->regions_n
+					     ? __atomic_load_n(&m->grown, __ATOMIC_ACQUIRE)
+					     : r->size;
 
-		if (size <= r->size && offset <= r->size - size)
+		if (size <= all && offset <= all - size)
 			return r;
 	}
 	return NULL;

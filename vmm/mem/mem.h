@@ -34,12 +34,15 @@ struct mem_region {
 };
 
 struct mem {
-	int fd; /* the memfd; its size is sealed */
-	uint64_t size;
+	int fd;		    /* the memfd; its size is sealed */
+	uint64_t size;	    /* that the guest starts with */
 	uint64_t page_size; /* of the backing: 4096 or 2 MiB */
 	bool lent;
 	struct mem_region regions[MEM_REGIONS_MAX]; /* ascending, disjoint */
 	unsigned int regions_n;
+	/* The last region is there to grow into: of it, so many bytes are RAM.  Atomic. */
+	bool grows;
+	uint64_t grown;
 	void *reserved; /* the address range that holds all of it, guards included */
 	uint64_t reserved_size;
 };
@@ -51,11 +54,17 @@ struct mem {
  */
 int mem_init(struct mem *m, uint64_t size, bool hugepages, struct error *err);
 /*
- * The same with a lent memfd: `fd` stays the caller's, and may be closed.  It must have `size`
+ * The same with a lent memfd: `fd` stays the caller's, and may be closed.  It must have `max`
  * bytes, be sealed against shrinking and growing and not against writing, and with hugepages be of
- * 2 MiB pages.  What is in it is the guest's to read: the lender has zeroed it.
+ * 2 MiB pages. What is in it is the guest's to read: the lender has zeroed it.  What is behind
+ * `size` becomes RAM by mem_grow(); until then mem_at() does not know it, though it is one of the
+ * regions.
  */
-int mem_init_lent(struct mem *m, int fd, uint64_t size, bool hugepages, struct error *err);
+int mem_init_lent(struct mem *m, int fd, uint64_t size, uint64_t max, bool hugepages,
+		  struct error *err);
+/* So many bytes of the last region are RAM from now on.  Any thread.  -EINVAL: less than before,
+ * more than there is, no multiple of MEM_GROWTH_STEP. */
+int mem_grow(struct mem *m, uint64_t grown);
 void mem_done(struct mem *m);
 
 /*

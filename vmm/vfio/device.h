@@ -41,7 +41,8 @@ int vfio_device_write(int fd, uint64_t at, const void *buf, size_t size);
 
 /*
  * Makes it as it was when it was opened: no DMA, no interrupts, then a function level reset, which
- * takes 100 ms and more.  Needs nothing of whoever had it before.
+ * takes 100 ms and more.  Needs nothing of whoever had it before.  -EAGAIN while the host is taking
+ * the function away: close it, that resets it.
  */
 int vfio_device_reset(int fd, struct error *err);
 

@@ -14,11 +14,15 @@
 
 static bool address_valid(const char *a)
 {
-	static const char form[] = "xxxx:xx:xx.x";
+	static const char form[] = "xxxx:xx:xx.f";
 
-	for (size_t i = 0; i < sizeof(form); i++)
-		if (form[i] == 'x' ? !a[i] || !strchr("0123456789abcdef", a[i]) : a[i] != form[i])
+	for (size_t i = 0; i < sizeof(form); i++) {
+		const char *digits = form[i] == 'x' ? "0123456789abcdef" : "01234567";
+
+		if (form[i] == 'x' || form[i] == 'f' ? !a[i] || !strchr(digits, a[i])
+						     : a[i] != form[i])
 			return false;
+	}
 	return true;
 }
 

@@ -49,6 +49,13 @@ void virtio_balloon_set(struct virtio_device *d, uint64_t bytes);
 /* What it has given back, in bytes; any thread. */
 uint64_t virtio_balloon_actual(struct virtio_device *d);
 
+/* Memory that comes while the guest runs (5.15): the last region of env->mem, which grows. */
+int virtio_mem_new(const struct virtio_env *env, struct virtio_device **ret, struct error *err);
+/* mem_grow() was called: tells the guest.  Any thread. */
+void virtio_mem_grown(struct virtio_device *d);
+/* How much of it the guest has taken, in bytes; any thread. */
+uint64_t virtio_mem_plugged(struct virtio_device *d);
+
 /* File system (5.11): front end of a vhost-user back end at the other end of `vhost_fd`. */
 int virtio_fs_new(const struct virtio_env *env, int vhost_fd, const char *tag,
 		  struct virtio_device **ret, struct error *err);

@@ -11,7 +11,7 @@ static bool catching;
 
 extern char exception_entry[], syscall_entry[], user_kernel_stack_top[], catch_out[];
 extern char user_begin[], user_end[], user_load[];
-void guest_main(const struct boot *from);
+void guest_main(const struct boot *from, uint64_t number);
 void exception(struct trap *t);
 uint64_t system_call(uint64_t number, uint64_t a, uint64_t b);
 int catch_call(void (*function)(void));
@@ -186,16 +186,31 @@ static void user_map(void)
 				      CAISSON_PTE_U | CAISSON_PTE_NX) == 0);
 }
 
-void guest_main(const struct boot *from)
+__attribute__((weak)) void other(uint64_t number)
 {
+	(void)number;
+	for (;;)
+		hypercall(CAISSON_CALL_HALT, 0, 0, 0, NULL);
+}
+
+void guest_main(const struct boot *from, uint64_t number)
+{
+	static volatile bool ready;
 	uint64_t version;
 
-	boot = *from;
 	vcpu->exception_entry = (uint64_t)exception_entry;
 	vcpu->syscall_entry = (uint64_t)syscall_entry;
 	vcpu->kernel_stack = (uint64_t)user_kernel_stack_top;
+	if (number) {
+		while (!ready)
+			__asm__ volatile("pause");
+		other(number);
+		end(GUEST_FAIL);
+	}
+	boot = *from;
 	check(hypercall(CAISSON_CALL_VERSION, 0, 0, 0, &version) == 0 && version == CAISSON_API);
 	user_map();
+	ready = true;
 	main();
 	end(GUEST_PASS);
 }

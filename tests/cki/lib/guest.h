@@ -29,6 +29,9 @@ extern struct boot boot;
 
 /* The guest's own entry; to return is to pass. */
 void main(void);
+/* Of the CPUs beside the first, once it has set up; only system calls and fault_of() are not for
+ * them. */
+void other(uint64_t number);
 
 void say(const char *text);
 void say_hex(uint64_t n);

@@ -5,6 +5,9 @@
 	.globl start
 start:
 	leaq stack_top(%rip), %rsp
+	movq %rsi, %rax
+	shlq $14, %rax
+	addq %rax, %rsp
 	call guest_main
 	ud2
 
@@ -112,7 +115,8 @@ catch_out:
 	.bss
 	.balign 16
 	.skip 16384
-stack_top:
+stack_top: /* of CPU 0; each has 16 KiB */
+	.skip 3 * 16384
 	.skip 8192
 	.globl user_kernel_stack_top
 user_kernel_stack_top:
