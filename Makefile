@@ -4,6 +4,8 @@
 BUILD ?= build
 PREFIX ?= /usr
 DESTDIR ?=
+# Where container runtimes look for CNI plugins; many look in /opt/cni/bin.
+CNI_DIR ?= $(PREFIX)/lib/cni
 CC ?= cc
 # SANITIZE=1: AddressSanitizer and UndefinedBehaviorSanitizer in every program but the guest's.
 SANITIZE ?=
@@ -37,7 +39,7 @@ setup-check: setup-run
 	@scripts/setup scripts/packages-check.txt
 
 $(BUILD)/build.ninja: | setup-build
-	meson setup $(BUILD) --prefix $(PREFIX) $(MESON_OPTIONS)
+	meson setup $(BUILD) --prefix $(PREFIX) -Dcni_dir=$(CNI_DIR) $(MESON_OPTIONS)
 
 .PHONY: programs
 programs: setup-build $(BUILD)/build.ninja ## build the programs and the initramfs

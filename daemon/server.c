@@ -105,6 +105,7 @@ static void grant(struct server *s, struct peer *p, struct slot *slot)
 	/* Whoever is not there any more has not got it. */
 	if (reply(p, &r, NULL, 0) < 0)
 		lender_cancel(s->lender, slot);
+	timeline_mark("lease-sent");
 }
 
 static int none_free(const struct server *s, const struct peer *p, struct error *err)
@@ -192,8 +193,8 @@ static void on_lease(struct server *s, struct peer *p, const struct lease_reques
 	*p->lease = 0;
 	p->tries = 0;
 	p->why.code = 0;
-	/* Ready or not, without waiting. */
-	try_lease(s, p, r->want.wait_ms ? monotonic_ns() : UINT64_MAX);
+	/* In its turn: what has just become free is for who waits already.  server_step() is next,
+	 * and finds the deadline of who does not wait passed. */
 }
 
 /* --- TAKE --- */

@@ -18,7 +18,7 @@ from daemon import BUILD, MB, eventually
 SLOTS = [{"memory": "4M", "count": 2}]
 # Marks in daemon/, in the order in which a lease comes by.
 PREPARING = ["slot-begin", "slot-memory", "slot-done"]
-LENDING = ["lease-reserved", "lease-recorded", "take-begun", "take-recorded", "take-sent",
+LENDING = ["lease-reserved", "lease-recorded", "lease-sent", "take-begun", "take-recorded", "take-sent",
            "hold-begun", "release-begun", "slot-holder-gone"]
 
 
@@ -112,6 +112,9 @@ def test_killed_lending(daemon, step, kept):
             d.kill()
             holder = None
         restored(d, [holder] if holder else [])
+        # What was granted is on record.
+        if step in ("lease-sent", "take-begun", "take-recorded", "take-sent"):
+            assert id and [s["lease"] for s in d.slots(owner="o")] == [id]
         if taken and step != "slot-holder-gone":
             assert not p.is_zero() or step == "take-sent"
     finally:

@@ -19,6 +19,13 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 wait_for() { n=0; until eval "$1"; do n=$((n + 1)); [ $n -lt 300 ] || { echo "never: $1"; break; }; sleep 0.1; done; }
 """
+# The interface that is the first function, with an address and a carrier.
+UP = """
+wait_for '[ -e /sys/class/net/eth0 ]'
+ip link set eth0 up
+ip addr add {address}/24 dev eth0
+wait_for '[ "$(cat /sys/class/net/eth0/carrier 2>/dev/null)" = 1 ]'
+"""
 # A triple fault, which ends the monitor.
 EPILOGUE = "\necho the end\nreboot -f\n"
 

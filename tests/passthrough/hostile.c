@@ -13,6 +13,9 @@
  * and a line with what came of it.  What is sent has the EtherType HOSTILE_TYPE and, from an own
  * page, the text OWN_TEXT.  Registers: Intel 82576 data sheet, 8.
  *
+ * hostile DEVICE wild: reads and writes every register of the function's second window, where its
+ * interrupts' table is, and of configuration space, whatever comes of it.
+ *
  * hostile hold TEXT MIB: fills memory with a text and keeps it.
  */
 #include <errno.h>
@@ -202,6 +205,53 @@ static const char *ring_from(uint64_t at)
 	return "tried";
 }
 
+static void wild_window(const char *dir)
+{
+	char path[256];
+	volatile uint8_t *at;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/resource3", dir);
+	fd = open(path, O_RDWR | O_SYNC);
+	at = fd < 0 ? MAP_FAILED : mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED)
+		die(path);
+	for (uint32_t offset = 0; offset < 4 * PAGE; offset += 4) {
+		const uint32_t before = *(volatile uint32_t *)(at + offset);
+
+		/* Of the table no more than fixed interrupts to nobody. */
+		*(volatile uint32_t *)(at + offset) = offset % 16 == 8 ? 0x00ff : ~before;
+		*(volatile uint16_t *)(at + offset) = 0xffff;
+		at[offset + 3] = 0xff;
+		if (offset % 8 == 0)
+			*(volatile uint64_t *)(at + offset) = 0;
+		(void)at[offset + 1];
+		(void)*(volatile uint16_t *)(at + offset + 2);
+		(void)*(volatile uint64_t *)(at + (offset & ~7u));
+	}
+}
+
+/* The guest's kernel carries it out as it is. */
+static void wild_config(const char *dir)
+{
+	char path[256];
+	uint8_t before[256] = {0}, after[256] = {0}, ones[4];
+	int fd;
+
+	memset(ones, 0xff, sizeof(ones));
+	snprintf(path, sizeof(path), "%s/config", dir);
+	fd = open(path, O_RDWR);
+	if (fd < 0 || pread(fd, before, sizeof(before), 0) < 64)
+		die(path);
+	for (off_t at = 0; at < 256; at++)
+		for (size_t size = 1; size <= 4; size++)
+			if (at % 4 + size <= 4 && pwrite(fd, ones, size, at) < 0)
+				die("write configuration space");
+	if (pread(fd, after, sizeof(after), 0) < 64)
+		die(path);
+	printf("wild: identity %s\n", memcmp(before, after, 4) ? "changed" : "is the same");
+}
+
 /* The interface's own, so that no filter is in the way. */
 static void read_mac(const char *dir, uint8_t ret[6])
 {
@@ -238,6 +288,11 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4 && strcmp(argv[1], "hold") == 0)
 		hold(argv[2], strtoul(argv[3], NULL, 10) << 20);
+	if (argc == 3 && strcmp(argv[2], "wild") == 0) {
+		wild_window(argv[1]);
+		wild_config(argv[1]);
+		return 0;
+	}
 	if (argc < 4)
 		return 2;
 	read_mac(argv[1], mac);

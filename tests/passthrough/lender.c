@@ -5,8 +5,8 @@
  * runs one guest with functions of the host's (bound to vfio-pci), lent as vmm/vfio/lend.h does, in
  * the monitor VMM on engine kvm.  -H: memory of 2 MiB pages.  -g: at SIGUSR1 the guest grows by so
  * much.  Standard output gets what the monitor logs: why the guest ended, and its console.
- * Standard error gets times, in milliseconds.  Afterwards the functions are reset, as a lender
- * would.  SIGTERM ends the guest.  Exit status 0: the guest ended.
+ * Standard error gets times, in milliseconds, and the monitor's timeline.  Afterwards the functions
+ * are reset, as a lender would.  SIGTERM ends the guest.  Exit status 0: the guest ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -105,6 +105,7 @@ __attribute__((noreturn)) static void run_monitor(const struct options *o, struc
 	m->listen_fd = pass(m->listen_fd);
 	m->log_fd = pass(STDOUT_FILENO);
 	m->status_fd = pass(STDERR_FILENO);
+	m->timeline_fd = pass(STDERR_FILENO);
 	/* Committed at once. */
 	if (pipe(pipefd) < 0 || write(pipefd[1], "", 1) != 1)
 		die_errno("pipe");

@@ -11,7 +11,8 @@ import time
 import pytest
 
 import functions
-from guest import VMM
+from conftest import HOST
+from guest import UP, VMM
 from harness import BUILD
 from physical import Pages, Plant
 from wire import Sender, Sniffer
@@ -149,3 +150,20 @@ dmesg | grep -i virtio_mem
     assert not [p[:32] for p in after if HOST_SECRET[:8] in p]
     faults = re.findall(rf"\[{f.address[5:]}\] fault addr (0x[0-9a-f]+)", functions.run("dmesg"))
     assert base in [int(a, 16) for a in faults], faults
+
+
+def test_hostile_registers(cards, guest):
+    """Every register that the monitor answers for, written at will; the next guest finds the function as
+    it was."""
+    f = cards[1].functions[6]
+    real = (f.device / "config").read_bytes()
+    out, err = guest("""
+wait_for '[ -e /sys/class/net/eth0 ]'
+hostile /sys/bus/pci/devices/0000:00:01.0 wild
+""", [f], files=[("bin/hostile", HOSTILE)], options=["-c", 2]).result()
+    assert "wild: identity is the same" in out and "the end" in out, out + err
+    now = (f.device / "config").read_bytes()
+    # The command register is VFIO's; what counts is that DMA is off.
+    assert now[:4] == real[:4] and now[6:] == real[6:] and not now[4] & 4
+    out, err = guest(UP.format(address="10.77.0.6") + f"ping -c 3 -w 20 {HOST}\n", [f]).result()
+    assert " 0% packet loss" in out, out + err

@@ -7,14 +7,7 @@ import time
 
 import functions
 from conftest import HOST
-from guest import LENDER, VMM
-
-UP = """
-wait_for '[ -e /sys/class/net/eth0 ]'
-ip link set eth0 up
-ip addr add {address}/24 dev eth0
-wait_for '[ "$(cat /sys/class/net/eth0/carrier 2>/dev/null)" = 1 ]'
-"""
+from guest import LENDER, UP, VMM
 
 
 def test_two_guests(cards, guest):

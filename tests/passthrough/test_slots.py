@@ -68,7 +68,7 @@ def test_lend_and_return(cards, daemon):
         p, got = take(d, f"o{i}")
         assert got["fds"] == 2 and got["function"] == {
             "address": f.address, "pf": f.card.name, "vf": f.number, "mac": mac}
-        assert p.is_zero() and p.present() == 32 * MB
+        assert p.present() == 32 * MB and p.is_zero()
         p.plant(pattern="secret")
         # The registers answer (igb VF STATUS), and what is written there does not stay.
         assert p.register(offset=0x8) != 0xffffffff
@@ -122,7 +122,7 @@ def test_other_memory(cards, daemon):
         p = d.process()
         id = p.lease(owner="o", function=True, kept=True)["id"]
         assert p.take(id=id, memory=size, wait_ms=60000)["memory"] == size
-        assert p.is_zero() and p.present() == size
+        assert p.present() == size and p.is_zero()
         p.die()
         d.client().release(id=id)
         d.wait_ready(2)
@@ -134,7 +134,7 @@ def test_not_prepared(cards, daemon, what):
     d = daemon([slot(cards[0])], prepare={what: False}).start().wait_ready(1)
     for i in range(2):
         p, got = take(d, "o")
-        assert got["fds"] == 2 and p.is_zero() and p.present() == 32 * MB
+        assert got["fds"] == 2 and p.present() == 32 * MB and p.is_zero()
         p.plant(pattern="secret")
         p.die()
         d.wait_ready(1)

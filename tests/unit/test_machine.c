@@ -40,6 +40,8 @@ static struct machine machine(void)
 		.memory = SIZE,
 		.hugepages = true,
 		.memory_fd = 11,
+		.memory_max = SIZE * 3,
+		.growth_fd = 13,
 		.functions = functions,
 		.functions_n = ARRAY_SIZE(functions),
 		.disks = &disk,
@@ -73,6 +75,8 @@ static void test_codec(void **state)
 	machine_codec(&in, &y);
 	assert_int_equal(msg_finish(&in), 0);
 	assert_int_equal(y.memory_fd, 11);
+	assert_int_equal(y.memory_max, SIZE * 3);
+	assert_int_equal(y.growth_fd, 13);
 	assert_int_equal(y.functions_n, 2);
 	assert_string_equal(y.functions[1].name, "0000:3b:00.2");
 	assert_int_equal(y.functions[1].device_fd, 10);
@@ -168,6 +172,34 @@ static void expect_refused(int fd, uint64_t size, bool hugepages, const char *wh
 	close(fd);
 }
 
+/* What it is to grow by is there from the start, in whole steps. */
+static void test_growth_refused(void **state)
+{
+	const uint64_t more = SIZE + MEM_GROWTH_STEP;
+	struct error err = {0};
+	struct mem m;
+	int fd;
+
+	(void)state;
+	fd = memfd(SIZE, SEALS);
+	assert_true(mem_init_lent(&m, fd, SIZE, more, false, &err) < 0);
+	assert_non_null(strstr(err.text, "has 4194304 bytes"));
+	close(fd);
+	fd = memfd(more + 4096, SEALS);
+	assert_true(mem_init_lent(&m, fd, SIZE, more + 4096, false, &err) < 0);
+	assert_non_null(strstr(err.text, "cannot grow"));
+	close(fd);
+	fd = memfd(more, SEALS);
+	assert_int_equal(mem_init_lent(&m, fd, SIZE, more, false, &err), 0);
+	assert_int_equal(m.regions_n, 2);
+	mem_done(&m);
+	assert_int_equal(mem_init_lent(&m, fd, more, more, false, &err), 0);
+	assert_false(m.grows);
+	assert_int_equal(mem_grow(&m, MEM_GROWTH_STEP), -EINVAL);
+	mem_done(&m);
+	close(fd);
+}
+
 static void test_lent_refused(void **state)
 {
 	(void)state;
@@ -185,7 +217,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_codec),	     cmocka_unit_test(test_codec_cut),
 		cmocka_unit_test(test_layout),	     cmocka_unit_test(test_lent),
-		cmocka_unit_test(test_lent_refused),
+		cmocka_unit_test(test_lent_refused), cmocka_unit_test(test_growth_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,7 +149,10 @@ static int add_functions(struct guest *g, const struct machine *m, struct error 
 			return -err->code;
 		vm_add_vfio(&g->vm, m->functions[i].device_fd);
 	}
-	return vm_add_windows(&g->vm, &g->pci, err);
+	if (vm_add_windows(&g->vm, &g->pci, err) < 0)
+		return -err->code;
+	timeline_mark("functions");
+	return 0;
 }
 
 static void add_calls(struct guest *g, const struct confine_call *calls, size_t n)
@@ -193,6 +196,7 @@ static int build(struct guest *g, const struct machine *m, struct error *err)
 	if (make_memory(g, m, err) < 0)
 		return -err->code;
 	g->has_mem = true;
+	timeline_mark("memory");
 	if (vm_init(&g->vm, err) < 0)
 		return -err->code;
 	g->has_vm = true;
