@@ -116,11 +116,12 @@ static int remove_placeholder(const struct request *r, struct error *err)
 {
 	_cleanup_namespace_ int home = -1;
 
-	/* A namespace that is gone took the interface with it. */
+	/* A namespace that is gone took the interface with it; a path that now leads to the host's
+	 * own (/proc/PID/ns/net of a PID that is somebody else's) is one that is gone. */
 	if (!*r->netns)
 		return 0;
 	if (enter(r, &home, err) < 0) {
-		if (err->code != CNI_CONTAINER_UNKNOWN)
+		if (err->code == CNI_IO)
 			return -err->code;
 		*err = (struct error){0};
 		return 0;

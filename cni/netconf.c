@@ -424,12 +424,8 @@ static char *read_input(size_t *ret_size, struct error *err)
 	return steal_ptr(&text);
 }
 
-int request_read(struct request *ret, struct error *err)
+static int read_environment(struct request *ret, struct error *err)
 {
-	struct doc d = {.arena = &ret->conf.arena, .name = "network configuration", .err = err};
-	_cleanup_free_ char *text = NULL;
-	size_t size;
-
 	*ret = (struct request){
 		.container = variable("CNI_CONTAINERID"),
 		.netns = variable("CNI_NETNS"),
@@ -437,10 +433,25 @@ int request_read(struct request *ret, struct error *err)
 		.path = variable("CNI_PATH"),
 		.conf.version = CNI_1_1_0,
 	};
-	if (read_command(ret, err) < 0)
+	return read_command(ret, err);
+}
+
+int request_read(struct request *ret, struct error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+
+	if (read_environment(ret, err) < 0)
 		return -err->code;
 	text = read_input(&size, err);
-	if (!text)
+	return text ? request_parse(ret, text, size, err) : -err->code;
+}
+
+int request_parse(struct request *ret, const char *text, size_t size, struct error *err)
+{
+	struct doc d = {.arena = &ret->conf.arena, .name = "network configuration", .err = err};
+
+	if (read_environment(ret, err) < 0)
 		return -err->code;
 	ret->conf.tree = doc_parse(&d, text, size);
 	if (!ret->conf.tree)

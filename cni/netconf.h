@@ -48,10 +48,12 @@ struct request {
 };
 
 /*
- * Reads standard input and environment.  On error ret->conf.version is what the answer is to be
+ * Reads environment and standard input.  On error ret->conf.version is what the answer is to be
  * written in.  request_done() in any case.
  */
 int request_read(struct request *ret, struct error *err);
+/* The same with the text of standard input. */
+int request_parse(struct request *ret, const char *text, size_t size, struct error *err);
 void request_done(struct request *r);
 
 /* "NETWORK/CONTAINER/INTERFACE" with "cni/" before it: who has the lease; at most size bytes. */

@@ -30,13 +30,20 @@ HEADER = struct.Struct(">cI")
 CHUNK = 32768
 KILL_SECONDS = 20       # for the answer to a kill
 TIMED_OUT = 124         # as timeout(1)
+# A host that hangs is silent, as many a command is: after so long it is asked, on another port.
+SILENT_SECONDS = 60
+ANSWER_SECONDS = 60
+
+
+class PortsInUse(LabError):
+    pass
 
 
 class Channel:
     """A port that is ours, greeted.  `alive` says whether the host is still there."""
 
     def __init__(self, directory, alive, timeout):
-        self.alive = alive
+        self.directory, self.alive = directory, alive
         self.received, self.unsent = bytearray(), bytearray()
         self.lock = self._take(directory)
         self.socket = None
@@ -72,7 +79,7 @@ class Channel:
                 return fd
             except BlockingIOError:
                 os.close(fd)
-        raise LabError(f"all {PORTS} ports of the host are in use")
+        raise PortsInUse(f"all {PORTS} ports of the host are in use")
 
     def _greet(self, until):
         nonce = secrets.token_hex(8)
@@ -135,6 +142,7 @@ class Channel:
         if stdin is None:
             self._send(b"I")
         until = time.monotonic() + timeout if timeout else None
+        heard = time.monotonic()
         timed_out = False
         while True:
             for kind, payload in self._frames():
@@ -161,3 +169,15 @@ class Channel:
                 self._send(b"W", json.dumps(size).encode())
             if self.socket in ready[0] or not any(ready):
                 self._receive(0)
+            if self.received:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SILENT_SECONDS:
+                self._ask()
+                heard = time.monotonic()
+
+    def _ask(self):
+        """Whether the host lives: its console does not tell, when all its CPUs spin."""
+        try:
+            Channel(self.directory, self.alive, ANSWER_SECONDS).close()
+        except PortsInUse:
+            pass

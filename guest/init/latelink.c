@@ -106,26 +106,11 @@ static void on_deadline(struct timer *t)
 	release_all(&err);
 }
 
-/* The kernel names links as they come; one that has the name and is not wanted by it has to go. */
-static void make_way(const struct late *l)
-{
-	int holder = (int)if_nametoindex(l->nic->name);
-
-	if (!holder || holder == l->index)
-		return;
-	for (uint32_t i = 0; i < lates_n; i++)
-		if (&lates[i] != l && lates[i].index == holder &&
-		    strcmp(lates[i].nic->name, l->nic->name) == 0)
-			return;
-	network_link_unname(request_fd, holder);
-}
-
 static void appear(struct late *l, int index)
 {
 	l->index = index;
 	l->running = false;
 	l->why = (struct error){0};
-	make_way(l);
 	if (network_configure(request_fd, index, l->nic, &l->why) < 0) {
 		error_wrap(&l->why, "network interface '%s'", l->nic->name);
 		kmsg_line("%s", l->why.text);

@@ -270,6 +270,17 @@ static int neighbour_add(int nl, int index, const struct spec_neighbour *x, stru
 	return 0;
 }
 
+static int link_unname(int nl, int index)
+{
+	static const char pattern[] = "unnamed%d"; /* the kernel puts a number in */
+	struct request r;
+	struct ifinfomsg *i = request_init(&r, RTM_NEWLINK, 0, sizeof(*i));
+
+	i->ifi_index = index;
+	request_put(&r, IFLA_IFNAME, pattern, sizeof(pattern));
+	return request_run(nl, &r);
+}
+
 int network_configure(int nl, int index, const struct spec_nic *nic, struct error *err)
 {
 	int rc;
@@ -277,6 +288,11 @@ int network_configure(int nl, int index, const struct spec_nic *nic, struct erro
 	if (strlen(nic->name) >= IFNAMSIZ)
 		return error_set(err, EINVAL, "name too long");
 	rc = link_configure(nl, index, nic);
+	if (rc == -EEXIST) {
+		/* Of a link that came meanwhile, and that the kernel named so. */
+		link_unname(nl, (int)if_nametoindex(nic->name));
+		rc = link_configure(nl, index, nic);
+	}
 	if (rc < 0) {
 		errno = -rc;
 		return error_errno(err, "set name and MTU %u", nic->mtu);
@@ -312,24 +328,13 @@ static int nic_setup(int nl, const struct spec_nic *nic, struct error *err)
 	return network_configure(nl, index, nic, err);
 }
 
-int network_link_unname(int nl, int index)
-{
-	static const char pattern[] = "unnamed%d"; /* the kernel puts a number in */
-	struct request r;
-	struct ifinfomsg *i = request_init(&r, RTM_NEWLINK, 0, sizeof(*i));
-
-	i->ifi_index = index;
-	request_put(&r, IFLA_IFNAME, pattern, sizeof(pattern));
-	return request_run(nl, &r);
-}
-
 /* The kernel numbers the links in an order of its own: the name that one is to get may be what
  * another one is called so far. */
 static int make_way(int nl, const struct spec_nic *nic)
 {
 	int index = link_wait(nl, nic->mac);
 
-	return index < 0 ? 0 /* nic_setup() says so */ : network_link_unname(nl, index);
+	return index < 0 ? 0 /* nic_setup() says so */ : link_unname(nl, index);
 }
 
 int network_setup(const struct spec_nic *nics, uint32_t n, struct error *err)

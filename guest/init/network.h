@@ -25,9 +25,8 @@ int network_open(struct error *err);
 int network_link_find(int nl, const uint8_t mac[MAC_SIZE]);
 /* Whether that RTM_NEWLINK is about a link with the MAC. */
 bool network_link_has_mac(const struct nlmsghdr *h, const uint8_t mac[MAC_SIZE]);
-/* Name, MTU, addresses, up, routes and neighbours of the link, as nic says. */
+/* Name (which another link may have to give up), MTU, addresses, up, routes and neighbours of the
+ * link, as nic says. */
 int network_configure(int nl, int index, const struct spec_nic *nic, struct error *err);
-/* Gives the link a name that nobody wants.  0 or -errno. */
-int network_link_unname(int nl, int index);
 
 #endif

@@ -73,7 +73,8 @@ class Pod:
             "port_mappings": [{"protocol": TCP, "container_port": inside,
                                "host_port": outside}
                               for outside, inside in (ports or {}).items()],
-            "linux": {"cgroup_parent": f"lab-{name.replace('-', '_')}.slice", **NAMESPACES},
+            "linux": {"cgroup_parent": "/lab.slice/lab-" + name.replace("-", "_") + ".slice",
+                      **NAMESPACES},
         }
         self.id = cri("RunPodSandbox", config=self.config, runtime_handler=runtime).pod_sandbox_id
 

@@ -1020,6 +1020,29 @@ def test_late_link_takes_its_name(late):
     assert "unnamed0" in do(late, "ip link")
 
 
+def test_names_of_late_and_other_links(kernel, initrd, image):
+    """The kernel gave each the name that the other is to have."""
+    from guest import Guest
+    macs = [NIC_MAC, "52:54:00:12:34:57"]
+    g = Guest(kernel, initrd, disks=[("lower", image, True)],
+              nics=[(m, "user,restrict=on") for m in macs])
+    try:
+        # Their order is the kernel's: both ways round, one is it.
+        for first, second in (macs, macs[::-1]):
+            if g.eof:
+                g.close()
+                g = Guest(kernel, initrd, disks=[("lower", image, True)],
+                          nics=[(m, "user,restrict=on") for m in macs])
+            g.setup(nics=[w.nic("eth1", mac(first)), late_nic(second, "eth0")])
+            out, _, _ = g.sh("cat /sys/class/net/eth1/address /sys/class/net/eth0/address; ip addr",
+                             hostname=None)
+            assert out.split()[:2] == [first, second] and "10.1.2.3/24" in out
+            g.shutdown()
+            g.eof = True
+    finally:
+        g.close()
+
+
 def test_start_waits_for_the_network(late):
     late.setup(nics=[late_nic(LATE_MAC)], network_wait_ms=60000)
     s = late.create("main", w.process(["/bin/sh", "-c", "ip addr show pod0; sleep 1000"],

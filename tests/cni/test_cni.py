@@ -191,7 +191,7 @@ def test_del_is_idempotent(runtime, netns):
     runtime.nothing_left(ns)
 
 
-@pytest.mark.parametrize("how", ["no CNI_NETNS", "gone", "unmounted", "a file"])
+@pytest.mark.parametrize("how", ["no CNI_NETNS", "gone", "unmounted", "a file", "the host's"])
 def test_del_without_namespace(runtime, netns, tmp_path, how):
     ns = netns()
     runtime("ADD", netns=ns)
@@ -202,6 +202,8 @@ def test_del_without_namespace(runtime, netns, tmp_path, how):
         path = str(tmp_path / "file")
     elif how == "unmounted":
         open(path, "w").close()
+    elif how == "the host's":
+        path = "/proc/self/ns/net"  # the PID of a path is somebody else's by now
     runtime("DEL", netns=None if how == "no CNI_NETNS" else path)
     runtime.nothing_left()
 

@@ -192,6 +192,23 @@ def test_pause_of_one(pod):
     assert a.status() == "running"
 
 
+def test_pause_of_the_sandbox(pod):
+    """Alone it takes its machine along, and nobody joins meanwhile; later it stands still alone."""
+    a, s = pod(["sh", "-c", "while :; do date +%s.%N >/tick; usleep 50000; done"]), pod.sandbox
+    s.caisson("pause", s.id, check=True)
+    assert_sentence(s.caisson("ps", s.id), "the machine is paused")
+    r = a.create(check=False)
+    assert r.returncode != 0 and "it is paused" in r.stderr, r.stderr
+    s.caisson("resume", s.id, check=True)
+    a.up()
+    s.caisson("pause", s.id, check=True)
+    assert (s.status(), a.status()) == ("paused", "running")
+    old = eventually(lambda: a.sh("cat /tick"), "a tick")
+    eventually(lambda: a.sh("cat /tick") != old, "the other goes on")
+    s.caisson("resume", s.id, check=True)
+    assert s.status() == "running"
+
+
 def test_end_of_the_sandbox(pod):
     """With the sandbox's machine go its members; all can be deleted, in any order."""
     a, b = pod(), pod()

@@ -8,6 +8,8 @@ import struct
 import termios
 import time
 
+from conftest import BOOT
+
 BUSYBOX = """
 mkdir -p /tmp/bb/bin && cp /bin/busybox /tmp/bb/bin/ && ln -sf busybox /tmp/bb/bin/sh
 podman image exists localhost/bb ||
@@ -69,6 +71,22 @@ def test_timeout_kills(hosts):
     assert (r.returncode, r.stdout) == (124, "begun\n")
     assert "did not end within 1 s" in r.stderr and "  | " in r.stderr
     assert hosts("run", "kvm", "pgrep", "-f", "sleep 98765", check=False).returncode == 1
+
+
+def test_hang_is_noticed(hosts):
+    """A host that has stopped to answer ends the command that runs in it, however long that may be
+    silent."""
+    hosts("boot", "kvm", "--name", "hung", timeout=BOOT)
+    try:
+        p = hosts.popen("run", "kvm", "--name", "hung", "sh", "-c", "echo begun; sleep 98763")
+        assert p.stdout.readline() == b"begun\n"
+        time.sleep(90)      # to be silent is not to hang
+        assert p.poll() is None
+        os.kill(int((hosts.state / "hung/pid").read_text()), signal.SIGSTOP)
+        _, err = p.communicate(timeout=200)
+        assert p.returncode == 1 and b"does not answer" in err
+    finally:
+        hosts("stop", "hung")
 
 
 def test_killed_client_kills_command(hosts):
