@@ -50,13 +50,18 @@ def test_nothing_is_left(module):
         for _ in range(n):
             subprocess.run([RUNNER, BUILD / "tests/cki/cki-user"], stderr=subprocess.PIPE, check=True)
 
+    def lost():
+        """KiB that 50 rounds have not given back."""
+        before = free_pages()
+        rounds(50)
+        after = free_pages()
+        assert after["HugePages_Free"] == before["HugePages_Free"]
+        return before["MemFree"] - after["MemFree"]
+
     rounds(5)
-    before, said = free_pages(), Said()
-    rounds(50)
-    after = free_pages()
-    assert after["HugePages_Free"] == before["HugePages_Free"]
-    # A leaked vCPU would be 80 KiB, a TABLE block 2 MiB; other things come and go.
-    assert before["MemFree"] - after["MemFree"] < 3000
+    said = Said()
+    # A leaked vCPU would be 80 KiB, a TABLE block 2 MiB, each time; other things come and go.
+    assert any(lost() < 3000 for _ in range(4))
     assert said.text() == ""
 
 
