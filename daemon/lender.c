@@ -23,6 +23,7 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/timeline.h"
+#include "vmm/mem/backing.h"
 
 #define RETRY_NS 1000000000ull /* after the first failure; twice as much after each other */
 #define RETRY_MAX_NS 15000000000ull
@@ -734,7 +735,7 @@ static int take(struct lender *l, struct unit *u, const struct state_process *ho
 	watch(l, u, pidfd);
 	unstore_parts(l, u);
 	timeline_mark("take-begun");
-	if (u->parts.memory_fd >= 0 && memory_seal(u->parts.memory_fd, err) < 0)
+	if (u->parts.memory_fd >= 0 && mem_backing_seal(u->parts.memory_fd, err) < 0)
 		return -err->code;
 	/* Not recorded, it must not leave; when its holder is gone it is cleaned for nothing. */
 	if (lender_save(l, err) < 0)

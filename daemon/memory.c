@@ -2,8 +2,6 @@
 #include "daemon/memory.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/memfd.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/backing.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -132,16 +131,10 @@ static int fill_part(int fd, uint64_t offset, uint64_t size, bool hugepages,
 static int make(uint64_t size, bool hugepages, const struct memory_pace *pace, int *ret_fd,
 		struct error *err)
 {
-	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = mem_backing_make(size, hugepages, err);
 
-	if (hugepages)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-	fd = memfd_create("caisson-guest", flags);
 	if (fd < 0)
-		return error_errno(err, "make a memfd");
-	if (ftruncate(fd, (off_t)size) < 0)
-		return error_errno(err, "size a memfd");
+		return fd;
 	if (fill_part(fd, 0, size, hugepages, pace, err) < 0)
 		return -err->code;
 	*ret_fd = steal_fd(&fd);
@@ -184,12 +177,4 @@ int memory_resize(int fd, uint64_t size, uint64_t max, bool hugepages, struct er
 	if (ftruncate(fd, (off_t)size) < 0)
 		return error_errno(err, "size a memfd");
 	return -err->code;
-}
-
-int memory_seal(int fd, struct error *err)
-{
-	/* As vmm/mem/mem.c has its own. */
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_errno(err, "seal a memfd");
-	return 0;
 }

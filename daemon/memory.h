@@ -23,8 +23,8 @@ struct memory_pace {
 };
 
 /*
- * A memfd of `size` bytes, every page present.  2 MiB pages: -ENOMEM with a sentence when there are
- * not enough free.  -ECANCELED: stop was set.
+ * A memfd of `size` bytes, every page present, not sealed yet.  2 MiB pages: -ENOMEM with a
+ * sentence when there are not enough free.  -ECANCELED: stop was set.
  */
 int memory_make(uint64_t size, bool hugepages, const struct memory_pace *pace, int *ret_fd,
 		struct error *err);
@@ -37,7 +37,5 @@ int memory_resize(int fd, uint64_t size, uint64_t max, bool hugepages, struct er
 /* The pages of a part of it are there from now on. */
 int memory_fill(int fd, uint64_t offset, uint64_t size, const struct memory_pace *pace,
 		struct error *err);
-/* Before it leaves: nobody can cut it short under another, or make it longer. */
-int memory_seal(int fd, struct error *err);
 
 #endif
