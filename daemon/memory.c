@@ -2,8 +2,6 @@
 #include "daemon/memory.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/memfd.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/backing.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -113,21 +112,12 @@ static int no_huge_pages(uint64_t size, struct error *err)
 static int make(uint64_t size, bool hugepages, const struct memory_pace *pace, int *ret_fd,
 		struct error *err)
 {
-	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = mem_backing_open(size, hugepages, err);
 	void *at;
 	int why;
 
-	if (hugepages)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-	fd = memfd_create("caisson-guest", flags);
 	if (fd < 0)
-		return error_errno(err, "make a memfd");
-	if (ftruncate(fd, (off_t)size) < 0)
-		return error_errno(err, "size a memfd");
-	/* As vmm/mem/mem.c makes its own: whoever has it cannot cut it short under another. */
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_errno(err, "seal a memfd");
+		return fd;
 	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED && errno == ENOMEM && hugepages)
 		return no_huge_pages(size, err);

@@ -19,7 +19,7 @@ SPECIAL = {"stack-bad": (KILLED, "the kernel stack cannot be written"),
 NAMES = sorted(p.name for p in HERE.iterdir() if (p / "main.c").exists())
 
 
-CPUS = {"smp": 2}
+CPUS = {"flush": 2, "ipi": 2, "smp": 2, "start": 2}
 
 
 def command(name, seconds=60):

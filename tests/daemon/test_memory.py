@@ -13,7 +13,8 @@ import time
 import pytest
 
 import lease
-from daemon import MB, eventually
+from daemon import MB
+from harness import eventually
 
 SLOT = {"memory": "8M", "count": 2}
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from daemon import BUILD, eventually
+from daemon import BUILD
+from harness import eventually
 from sandbox import MEMORY, Sandbox
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))

@@ -18,7 +18,8 @@ sys.path += [str(pathlib.Path(__file__).resolve().parent.parent / x) for x in ("
 import daemon as slots  # noqa: E402
 import harness  # noqa: E402
 import lease  # noqa: E402
-from daemon import MB, eventually  # noqa: E402
+from daemon import MB  # noqa: E402
+from harness import eventually  # noqa: E402
 from sandbox import MEMORY, Sandbox  # noqa: E402
 
 PCI = functions.PCI

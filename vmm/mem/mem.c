@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/memfd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,26 +11,9 @@
 #include <sys/vfs.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/backing.h"
 
 #define HUGE (2ull << 20)
-
-static int backing_open(uint64_t size, bool hugepages, struct error *err)
-{
-	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	_cleanup_close_ int fd = -1;
-
-	if (hugepages)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-	fd = memfd_create("caisson-guest", flags);
-	if (fd < 0)
-		return error_errno(err, "make a memfd");
-	if (ftruncate(fd, (off_t)size) < 0)
-		return error_errno(err, "size a memfd");
-	/* It is handed to a file server in a jail: who cuts it short would kill us by SIGBUS. */
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_errno(err, "seal a memfd");
-	return steal_fd(&fd);
-}
 
 /*
  * One mapping of all of it, aligned to 2 MiB so that the host can use large pages for the guest,
@@ -119,7 +101,7 @@ static int init(struct mem *m, bool hugepages, struct error *err)
 {
 	if (check_size(m, err) < 0)
 		return -err->code;
-	m->fd = backing_open(m->size, hugepages, err);
+	m->fd = mem_backing_open(m->size, hugepages, err);
 	return m->fd < 0 ? -err->code : map_regions(m, m->size, err);
 }
 

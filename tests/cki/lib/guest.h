@@ -29,9 +29,10 @@ extern struct boot boot;
 
 /* The guest's own entry; to return is to pass. */
 void main(void);
-/* Of the CPUs beside the first, once it has set up; only system calls and fault_of() are not for
- * them. */
+/* Of the CPUs beside the first; only system calls and fault_of() are not for them. */
 void other(uint64_t number);
+/* Starts one on a level-4 table; -errno. */
+int64_t start_cpu(uint64_t number, uint64_t root);
 
 void say(const char *text);
 void say_hex(uint64_t n);
@@ -42,6 +43,17 @@ _Noreturn void end(int outcome);
 			failed(#condition, __LINE__);                                              \
 	} while (0)
 _Noreturn void failed(const char *condition, int line);
+
+/* Takes an event out of those of this CPU: whether it was there. */
+static inline bool take(unsigned int event)
+{
+	bool was;
+
+	__asm__ volatile("lock btrq %2, %0"
+			 : "+m"(*(uint64_t *)&vcpu->events), "=@ccc"(was)
+			 : "r"((uint64_t)event));
+	return was;
+}
 
 /* Returns RAX; ret_rdx may be NULL. */
 int64_t hypercall(uint64_t call, uint64_t a, uint64_t b, uint64_t c, uint64_t *ret_rdx);
