@@ -18,8 +18,8 @@
  * note's image_size (so with what it needs behind its last segment).  What no segment fills is
  * zero.
  *
- *  The initramfs is in a physically contiguous run, too, that begins at a page; and the boot page,
- * whole, in one DATA block.  Nothing else need be contiguous.
+ *  The initramfs is in a physically contiguous run, too, that begins at a page.  Nothing else need
+ * be contiguous.
  *
  * ## Page tables
  *
@@ -33,16 +33,17 @@
  *     not executable; for each TABLE block: the same, read-only, not executable.
  *  All leaves have their accessed bits set, and the writable ones the dirty bit.
  *
- * ## The boot page
+ * ## The boot area
  *
- *  4 KiB of a DATA block with struct caisson_boot, followed by its lists, at the offsets it gives;
- * all within the page.  The command line is a string with a NUL, within one DATA block.  Both are
- * outside of image and initramfs; the guest has copied them before it uses any other memory.
+ *  CAISSON_BOOT_SIZE bytes of a DATA block, from its start, with struct caisson_boot and its lists
+ * at the offsets it gives.  The command line is a string with a NUL, within one DATA block.  Both
+ * are outside of image and initramfs; the guest has copied them before it uses any other memory.
  *
  * ## Start
  *
- *  vCPU 0 starts at the note's `entry` with RDI: CAISSON_DIRECT + the boot page, all else 0,
- * `masked` set.  The other vCPUs do not run until they are started by hypercall.
+ *  vCPU 0 starts at the note's `entry` with RDI: CAISSON_DIRECT + the boot area, all else 0,
+ * `masked` set.  The other vCPUs do not run until they are started by hypercall
+ * (START).
  *
  * ## Calls to the monitor (CAISSON_CALL_MONITOR)
  *
@@ -100,7 +101,7 @@ struct caisson_boot_note {
 };
 
 struct caisson_run_list {
-	__u32 offset; /* in the boot page, of an array of struct caisson_boot_run */
+	__u32 offset; /* in the boot area, of an array of struct caisson_boot_run */
 	__u32 n;
 };
 
@@ -124,7 +125,8 @@ struct caisson_boot {
 	struct caisson_run_list data, tables; /* ascending; at most CAISSON_BOOT_RUNS each */
 };
 
-#define CAISSON_BOOT_RUNS 120
+#define CAISSON_BOOT_SIZE 32768
+#define CAISSON_BOOT_RUNS 1000
 
 #endif
 #endif

@@ -7,14 +7,9 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 
-#include "kmod/rules.h"
 #include "kmod/uapi/caisson_boot.h"
 #include "lib/cleanup.h"
-
-/* A table maps 2 MiB at best, and a process has some of its own: a block of tables to so many of
- * memory, and a few for the start. */
-#define BLOCKS_PER_TABLE_BLOCK 32u
-#define TABLE_BLOCKS_MIN 4u
+#include "vmm/boot/cki.h"
 
 static int device_open(struct error *err)
 {
@@ -62,7 +57,9 @@ int cki_sandbox_init(struct cki_sandbox *s, struct error *err)
 void cki_sandbox_done(struct cki_sandbox *s)
 {
 	cleanup_close(&s->fd);
-	s->fd = -1;
+	free(s->blocks);
+	free(s->tables);
+	*s = (struct cki_sandbox){.fd = -1};
 }
 
 /* --- Memory ------------------------------------------------------------------------------------*/
@@ -96,6 +93,18 @@ static int lend(const struct cki_sandbox *s, const struct mem *mem, uint64_t *ru
 	return 0;
 }
 
+/* As mem_place() has put them: one after the other, in the order of their addresses. */
+static int list_blocks(struct cki_sandbox *s, const struct mem *mem, struct error *err)
+{
+	s->blocks = calloc(mem->size / MEM_BLOCK, sizeof(*s->blocks));
+	if (!s->blocks)
+		return error_set(err, ENOMEM, "out of memory");
+	for (unsigned int i = 0; i < mem->regions_n; i++)
+		for (uint64_t at = 0; at < mem->regions[i].size; at += MEM_BLOCK)
+			s->blocks[s->blocks_n++] = mem->regions[i].base.v + at;
+	return 0;
+}
+
 int cki_sandbox_add_memory(struct cki_sandbox *s, struct mem *mem, struct error *err)
 {
 	_cleanup_free_ uint64_t *runs = calloc(mem->size / MEM_BLOCK, sizeof(*runs));
@@ -104,63 +113,35 @@ int cki_sandbox_add_memory(struct cki_sandbox *s, struct mem *mem, struct error 
 		return error_set(err, ENOMEM, "out of memory");
 	if (!mem->lent && sort(s, mem, err) < 0)
 		return -err->code;
-	if (lend(s, mem, runs, err) < 0)
+	if (lend(s, mem, runs, err) < 0 || mem_place(mem, runs, err) < 0)
 		return -err->code;
-	return mem_place(mem, runs, err);
+	return list_blocks(s, mem, err);
 }
 
-/* --- Page tables -------------------------------------------------------------------------------*/
-
-static int compare(const void *a, const void *b)
+int cki_sandbox_add_tables(struct cki_sandbox *s, struct error *err)
 {
-	const uint64_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
-int cki_sandbox_add_tables(struct cki_sandbox *s, uint64_t memory, struct error *err)
-{
-	uint64_t n = TABLE_BLOCKS_MIN + memory / MEM_BLOCK / BLOCKS_PER_TABLE_BLOCK;
+	const uint32_t n = cki_table_blocks(s->blocks_n);
 	struct caisson_tables_add add;
 
-	if (n > CKI_TABLE_BLOCKS_MAX)
-		n = CKI_TABLE_BLOCKS_MAX;
+	s->tables = calloc(n, sizeof(*s->tables));
+	if (!s->tables)
+		return error_set(err, ENOMEM, "out of memory");
 	while (s->tables_n < n) {
 		if (ioctl(s->fd, CAISSON_ADD_TABLES, &add) < 0)
 			return error_errno(err, "2 MiB in one piece for page tables");
 		s->tables[s->tables_n++] = add.physical;
 	}
-	qsort(s->tables, s->tables_n, sizeof(s->tables[0]), compare);
 	return 0;
 }
 
-static int operate(const struct cki_sandbox *s, uint64_t call, uint64_t a, uint64_t b,
-		   struct error *err)
+int cki_sandbox_tsc_khz(const struct cki_sandbox *s, uint64_t *ret, struct error *err)
 {
-	struct caisson_operation op = {.call = call, .a = a, .b = b};
+	int khz = ioctl(s->fd, CAISSON_GET_TSC_KHZ);
 
-	if (ioctl(s->fd, CAISSON_OPERATE, &op) < 0)
-		return error_errno(err, "page table operation %llu (0x%llx, 0x%llx)",
-				   (unsigned long long)call, (unsigned long long)a,
-				   (unsigned long long)b);
+	if (khz <= 0)
+		return error_set(err, ENODEV, "the host does not know the rate of its TSC");
+	*ret = (uint64_t)khz;
 	return 0;
-}
-
-int cki_table_new(struct cki_sandbox *s, unsigned int level, uint64_t *ret, struct error *err)
-{
-	const uint32_t block = s->frames_used / CAISSON_BLOCK_FRAMES;
-
-	if (block >= s->tables_n)
-		return error_set(err, ENOMEM, "no page table is left");
-	*ret = s->tables[block] + s->frames_used % CAISSON_BLOCK_FRAMES * 4096ull;
-	s->frames_used++;
-	return operate(s, CAISSON_CALL_TABLE_NEW, *ret, level, err);
-}
-
-int cki_entry_set(const struct cki_sandbox *s, uint64_t table, unsigned int index, uint64_t value,
-		  struct error *err)
-{
-	return operate(s, CAISSON_CALL_ENTRY_SET, table + index * 8ull, value, err);
 }
 
 /* --- Devices -----------------------------------------------------------------------------------*/

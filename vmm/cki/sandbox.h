@@ -17,14 +17,13 @@
 #include "vmm/mem/mem.h"
 
 #define CKI_DEVICE "/dev/caisson"
-/* 2 MiB each; as many as mem may have pieces. */
-#define CKI_TABLE_BLOCKS_MAX 120u
 
 struct cki_sandbox {
 	int fd;
-	uint64_t tables[CKI_TABLE_BLOCKS_MAX]; /* physical addresses of TABLE blocks, ascending */
+	uint64_t *blocks; /* of its memory, as it goes up in our mapping: physical addresses */
+	uint32_t blocks_n;
+	uint64_t *tables; /* of its page tables */
 	uint32_t tables_n;
-	uint32_t frames_used; /* of them, from the first on */
 };
 
 /* Whether the module is there and speaks our version; the sentence that says what is missing. */
@@ -38,14 +37,11 @@ void cki_sandbox_done(struct cki_sandbox *s);
  * found it (mem_place()). */
 int cki_sandbox_add_memory(struct cki_sandbox *s, struct mem *mem, struct error *err);
 
-/* As many blocks for page tables as a guest of that much memory is given. */
-int cki_sandbox_add_tables(struct cki_sandbox *s, uint64_t memory, struct error *err);
+/* As many blocks for page tables as a guest of that memory is given. */
+int cki_sandbox_add_tables(struct cki_sandbox *s, struct error *err);
 
-/* A new page table, or -errno in *err. */
-int cki_table_new(struct cki_sandbox *s, unsigned int level, uint64_t *ret, struct error *err);
-/* Sets an entry (index 0 to 511) of a table. */
-int cki_entry_set(const struct cki_sandbox *s, uint64_t table, unsigned int index, uint64_t value,
-		  struct error *err);
+/* The rate of the TSC, which the guest's clock is. */
+int cki_sandbox_tsc_khz(const struct cki_sandbox *s, uint64_t *ret, struct error *err);
 
 /* Connects the devices past this process: interrupts are events of vCPU 0, which is there already;
  * the guest's writes to QueueNotify are doorbells (kmod/uapi/caisson_boot.h). */

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "lib/error.h"
-#include "vmm/cki/boot.h"
+#include "vmm/boot/cki.h"
 #include "vmm/cki/sandbox.h"
 #include "vmm/cpus.h"
 #include "vmm/devices.h"

@@ -8,7 +8,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/timeline.h"
-#include "vmm/cki/boot.h"
+#include "vmm/boot/cki.h"
 #include "vmm/cki/sandbox.h"
 #include "vmm/cki/vcpu.h"
 #include "vmm/devices.h"
@@ -24,7 +24,6 @@
 #define KERNEL_CMDLINE                                                                             \
 	"quiet console=hvc0 pci=off panic=-1 8250.nr_uarts=0 "                                     \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
-#define CMDLINE_MAX 2048u
 
 /* How long a CPU, or a device, may take to come to rest: a reset waits for disk requests. */
 #define PAUSE_MS 5000
@@ -91,7 +90,7 @@ static int make_memory(struct guest *g, const struct machine *m, struct error *e
 		return rc;
 	g->has_mem = true;
 	if (cki_sandbox_add_memory(&g->sandbox, &g->mem, err) < 0 ||
-	    cki_sandbox_add_tables(&g->sandbox, m->memory, err) < 0)
+	    cki_sandbox_add_tables(&g->sandbox, err) < 0)
 		return -err->code;
 	return check_windows(g, err);
 }
@@ -106,9 +105,15 @@ static int make_devices(struct guest *g, const struct machine *m, struct error *
 
 static int load(struct guest *g, const struct machine *m, struct error *err)
 {
-	char cmdline[CMDLINE_MAX], devices[CMDLINE_MAX];
-	const struct cki_boot boot = {
+	char cmdline[CKI_CMDLINE_MAX], devices[CKI_CMDLINE_MAX];
+	struct cki_guest guest = {
 		.kernel = m->kernel, .initrd = m->initrd, .cmdline = cmdline, .vcpus = m->vcpus};
+	const struct cki_memory memory = {.fd = g->sandbox.fd,
+					  .host = g->mem.regions[0].at,
+					  .blocks = g->sandbox.blocks,
+					  .blocks_n = g->sandbox.blocks_n,
+					  .tables = g->sandbox.tables,
+					  .tables_n = g->sandbox.tables_n};
 	struct cki_entry entry;
 	int n;
 
@@ -119,7 +124,8 @@ static int load(struct guest *g, const struct machine *m, struct error *err)
 	if (n < 0 || (size_t)n >= sizeof(cmdline))
 		return error_set(err, E2BIG, "the kernel's command line is longer than %zu bytes",
 				 sizeof(cmdline) - 1);
-	if (cki_boot_load(&g->sandbox, &g->mem, &boot, &entry, err) < 0)
+	if (cki_sandbox_tsc_khz(&g->sandbox, &guest.tsc_khz, err) < 0 ||
+	    cki_load(&memory, &guest, &entry, err) < 0)
 		return -err->code;
 	timeline_mark("kernel");
 	return cki_vcpus_enter(&g->vcpus, &entry, err);

@@ -116,7 +116,7 @@ static const struct caisson_boot_run *runs(const struct caisson_boot *page,
 					   const struct caisson_run_list *list)
 {
 	check(list->n && list->n <= CAISSON_BOOT_RUNS &&
-	      list->offset + list->n * sizeof(struct caisson_boot_run) <= 4096);
+	      list->offset + list->n * sizeof(struct caisson_boot_run) <= CAISSON_BOOT_SIZE);
 	return (const void *)((const uint8_t *)page + list->offset);
 }
 
