@@ -4,7 +4,7 @@
  * it was promised, has a device fill a buffer (doorbell, rings in memory, interrupt), starts the
  * second CPU if there is one, says "all is well" and turns the machine off.
  *
- * The last word of its command line may be an attack: see attack().
+ * With the word "hold" at the end of its command line, it waits for two seconds before.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -294,6 +294,18 @@ static void attack(void)
 	check(monitor(~0ull, ~0ull, ~0ull, ~0ull) >= errors);
 }
 
+/* The last word of the command line is it. */
+static bool is_told_to(const char *word)
+{
+	const char *cmdline = direct(boot.cmdline);
+	size_t n = length(word), all = length(cmdline);
+
+	for (size_t i = 0; i < n; i++)
+		if (all < n || cmdline[all - n + i] != word[i])
+			return false;
+	return true;
+}
+
 static _Noreturn void main_second(void)
 {
 	second = true;
@@ -320,6 +332,10 @@ _Noreturn void main(const struct caisson_boot *page, uint64_t cpu)
 		wait_for(CAISSON_EVENT_OWN);
 		check(second);
 		say("two CPUs\n");
+	}
+	if (is_told_to("hold")) {
+		check(hypercall(CAISSON_CALL_TIMER, 2000000000, 0, 0, 0) == 0);
+		wait_for(CAISSON_EVENT_TIMER);
 	}
 	say("all is well\n");
 	power(CAISSON_POWER_OFF);
