@@ -108,22 +108,24 @@ class Start:
         return False
 
 
-def at_once(make, n, limit):
+def at_once(make, n, limit, all_said=lambda: None):
     """make(i) for n starts, all run to their ends; None: that took longer than `limit` seconds, and
-    they were given up."""
+    they were given up.  all_said() is called when the last of them has said all its words."""
     with selectors.DefaultSelector() as selector:
         all_ = []
         for i in range(n):
             all_.append(make(i))
             selector.register(all_[i].process.stdout, selectors.EVENT_READ, all_[i])
-        until = time.monotonic() + limit
+        until, said = time.monotonic() + limit, False
         while selector.get_map():
             for key, _ in selector.select(1):
                 if key.data.read():
                     selector.unregister(key.fileobj)
                     if key.data.end():
                         selector.register(key.data.process.stdout, selectors.EVENT_READ, key.data)
-            if all(s.said_all() for s in all_):
+            if not said and all(s.said_all() for s in all_):
+                said = True
+                all_said()
                 for s in all_:
                     s.let_go()
             if time.monotonic() > until:
@@ -133,10 +135,10 @@ def at_once(make, n, limit):
     return all_
 
 
-def until_done(make, n, limit, stalled):
+def until_done(make, n, limit, stalled, all_said=lambda: None):
     """The same, again when it stalled, which stalled() is told."""
     for _ in range(STALLS_MAX):
-        all_ = at_once(make, n, limit)
+        all_ = at_once(make, n, limit, all_said)
         if all_:
             return all_
         stalled()

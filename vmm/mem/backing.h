@@ -14,4 +14,8 @@
  */
 int mem_backing_open(uint64_t size, bool hugepages, struct error *err);
 
+/* The same in two steps, for a lender, who may make it longer before it leaves. */
+int mem_backing_make(uint64_t size, bool hugepages, struct error *err);
+int mem_backing_seal(int fd, struct error *err);
+
 #endif
