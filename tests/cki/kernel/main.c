@@ -105,8 +105,16 @@ void exception(struct caisson_frame *frame)
 
 static void wait_for(unsigned int event)
 {
-	while (!(__atomic_load_n(&pending, __ATOMIC_SEQ_CST) >> event & 1))
+	/* Masked while it looks: else the event could come just before it sleeps. */
+	vcpu->masked = 1;
+	while (!(__atomic_load_n(&pending, __ATOMIC_SEQ_CST) >> event & 1)) {
 		hypercall(CAISSON_CALL_HALT, 0, 0, 0, 0);
+		vcpu->masked = 0;
+		hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, 0);
+		vcpu->masked = 1;
+	}
+	vcpu->masked = 0;
+	hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, 0);
 	__atomic_and_fetch(&pending, ~(1ull << event), __ATOMIC_SEQ_CST);
 }
 
