@@ -95,7 +95,7 @@ kmod: setup-lab programs ## build the module of the cki engine for the lab's ker
 	@lab/module --out $(BUILD)/caisson.ko caisson kmod >/dev/null
 
 .PHONY: check-cki
-check-cki: kmod ## the module and its micro guests, in an emulated server
+check-cki: kmod kernel ## the module, its micro guests and a Linux on it, in an emulated server
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki
 
 .PHONY: check-cki-mutants
