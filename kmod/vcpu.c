@@ -26,6 +26,7 @@
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>
 
+#include "compat.h"
 #include "monitor.h"
 #include "mutant.h"
 
@@ -60,6 +61,7 @@ enum next {
 	NEXT_LEFT,  /* an interrupt was handled */
 	NEXT_CALL,  /* a hypercall for the outer loop */
 	NEXT_HALT,
+	NEXT_USER, /* to user space and back, for the FPU */
 	NEXT_EXIT, /* run->exit says */
 	NEXT_ERROR,
 };
@@ -91,18 +93,18 @@ static void host_to_guest(struct host_state *h)
 {
 	asm volatile("mov %%cr4, %0" : "=r"(h->cr4));
 	asm volatile("mov %%dr7, %0" : "=r"(h->dr7));
-	rdmsrl(MSR_LSTAR, h->lstar);
-	rdmsrl(MSR_CSTAR, h->cstar);
-	rdmsrl(MSR_SYSCALL_MASK, h->fmask);
-	rdmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	rdmsrq(MSR_LSTAR, h->lstar);
+	rdmsrq(MSR_CSTAR, h->cstar);
+	rdmsrq(MSR_SYSCALL_MASK, h->fmask);
+	rdmsrq(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
 	h->pkru = h->cr4 & X86_CR4_PKE ? rdpkru() : 0;
 
 	asm volatile("mov %0, %%dr7" : : "r"(0x400ul));
-	wrmsrl(MSR_LSTAR, AREA + caisson_stub_syscall);
+	wrmsrq(MSR_LSTAR, AREA + caisson_stub_syscall);
 	/* 32-bit code has no segment to run in; all the same. */
-	wrmsrl(MSR_CSTAR, AREA + caisson_stub_syscall);
-	wrmsrl(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
-	wrmsrl(MSR_IA32_SYSENTER_CS, 0);
+	wrmsrq(MSR_CSTAR, AREA + caisson_stub_syscall);
+	wrmsrq(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
+	wrmsrq(MSR_IA32_SYSENTER_CS, 0);
 	cr4_write((h->cr4 & (DUTY(107) ? CR4_KEEP : CR4_KEEP | X86_CR4_PKE)) |
 		  (boot_cpu_has(X86_FEATURE_UMIP) && DUTY(108) ? X86_CR4_UMIP : 0));
 }
@@ -112,12 +114,12 @@ static void guest_to_host(const struct host_state *h)
 	u64 dr6;
 
 	if (ibpb && boot_cpu_has(X86_FEATURE_IBPB))
-		wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	cr4_write(h->cr4);
-	wrmsrl(MSR_LSTAR, h->lstar);
-	wrmsrl(MSR_CSTAR, h->cstar);
-	wrmsrl(MSR_SYSCALL_MASK, h->fmask);
-	wrmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	wrmsrq(MSR_LSTAR, h->lstar);
+	wrmsrq(MSR_CSTAR, h->cstar);
+	wrmsrq(MSR_SYSCALL_MASK, h->fmask);
+	wrmsrq(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
 	/* A trap of the guest's, seen by nobody here, must not be taken for the host's next. */
 	asm volatile("mov %%dr6, %0" : "=r"(dr6));
 	if (dr6 != DR6_RESERVED)
@@ -357,7 +359,7 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 	const struct caisson_trap *t;
 	static const u16 data_segment = __KERNEL_DS;
 
-	s.cr3 = __pa(v->root) | (cr4_read_shadow() & X86_CR4_PCIDE ? GUEST_PCID : 0);
+	s.cr3 = __pa(v->root) | (native_read_cr4() & X86_CR4_PCIDE ? GUEST_PCID : 0);
 	caisson_count(COUNT_ENTER);
 	enter_prepare(v, &s);
 	caisson_root_enter(tables, v->number);
@@ -400,9 +402,7 @@ static enum next run_once(struct caisson_vcpu *v)
 	if (caisson_host.cpus[smp_processor_id()].gdt && !has_ldt()) {
 		v->cpu = smp_processor_id();
 		/* The guest's registers of FPU, SSE and AVX are this thread's. */
-		if (test_thread_flag(TIF_NEED_FPU_LOAD))
-			switch_fpu_return();
-		next = run_irqs_off(v);
+		next = compat_fpu_load() ? run_irqs_off(v) : NEXT_USER;
 	}
 	local_irq_enable();
 	preempt_enable();
@@ -420,6 +420,8 @@ static long run(struct caisson_vcpu *v)
 			return 0;
 		case NEXT_ERROR:
 			return -EOPNOTSUPP;
+		case NEXT_USER:
+			return -EINTR;
 		case NEXT_CALL:
 			if (caisson_call(v))
 				return 0;
@@ -641,8 +643,7 @@ static struct caisson_vcpu *vcpu_new(struct caisson_sandbox *s, u32 number)
 	v->number = number;
 	mutex_init(&v->lock);
 	init_waitqueue_head(&v->wait);
-	hrtimer_init(&v->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	v->timer.function = timer_expired;
+	hrtimer_setup(&v->timer, timer_expired, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	v->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	v->run = (struct caisson_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!v->root || !v->run || caisson_view_init(&v->view, &caisson_host) < 0) {

@@ -112,7 +112,7 @@
 
 #define CAISSON_CALL_VERSION 0	  /* RDX: CAISSON_API */
 #define CAISSON_CALL_MONITOR 1	  /* RDI..R8: for the machine monitor; RAX is its answer */
-#define CAISSON_CALL_HALT 2	  /* sleeps until there are events */
+#define CAISSON_CALL_HALT 2	  /* sleeps until there are events, masked or not */
 #define CAISSON_CALL_EVENTS 3	  /* delivers events, if there are and they are not masked */
 #define CAISSON_CALL_TIMER 4	  /* RDI: nanoseconds from now to EVENT_TIMER; 0: none */
 #define CAISSON_CALL_ROOT 5	  /* RDI: address of the level-4 table to run on */

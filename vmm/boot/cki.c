@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/boot/cki.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -9,7 +8,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #endif
@@ -18,11 +16,10 @@
 #include "kmod/uapi/caisson.h"
 #include "kmod/uapi/caisson_boot.h"
 #include "lib/cleanup.h"
+#include "vmm/boot/kernel.h"
 
 #define PAGE 4096ull
 #define BLOCK (1ull << CAISSON_BLOCK_SHIFT)
-#define PHDRS_MAX 32u
-#define NOTES_SIZE_MAX 4096u
 #define IMAGE_SIZE_MAX (256ull << 20)
 
 #define TABLE (CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_A)
@@ -84,24 +81,6 @@ static int write_bytes(const struct loader *l, uint64_t to, const void *from, ui
 	return 0;
 }
 
-static int read_exactly(int fd, void *buf, uint64_t size, uint64_t at, struct error *err)
-{
-	while (size) {
-		ssize_t n = pread(fd, buf, size, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, "read");
-		if (n == 0)
-			return error_set(err, ENOEXEC, "the file is cut off");
-		buf = (uint8_t *)buf + n;
-		at += (uint64_t)n;
-		size -= (uint64_t)n;
-	}
-	return 0;
-}
-
 /* Part of a file to a physical address. */
 static int read_file(const struct loader *l, int fd, uint64_t to, uint64_t size, uint64_t at,
 		     struct error *err)
@@ -114,7 +93,7 @@ static int read_file(const struct loader *l, int fd, uint64_t to, uint64_t size,
 			return error_set(err, ENOMEM, "0x%llx is not within the memory",
 					 (unsigned long long)to);
 		n = n < size ? n : size;
-		if (read_exactly(fd, host, n, at, err) < 0)
+		if (kernel_read(fd, host, n, at, err) < 0)
 			return -err->code;
 		to += n;
 		at += n;
@@ -185,32 +164,6 @@ static void sort_blocks(const uint64_t *blocks, uint32_t *v, uint32_t n)
 
 /* --- The kernel's file --- */
 
-static bool note_find(const uint8_t *notes, size_t size, struct caisson_boot_note *ret)
-{
-	size_t at = 0;
-
-	while (size - at >= sizeof(Elf64_Nhdr)) {
-		Elf64_Nhdr n;
-		size_t name, desc, rest;
-
-		memcpy(&n, notes + at, sizeof(n));
-		at += sizeof(n);
-		rest = size - at;
-		name = ((size_t)n.n_namesz + 3) & ~(size_t)3;
-		desc = ((size_t)n.n_descsz + 3) & ~(size_t)3;
-		if (name > rest || desc > rest - name)
-			return false;
-		if (n.n_type == CAISSON_NOTE_ENTRY && n.n_namesz == sizeof(CAISSON_NOTE_NAME) &&
-		    memcmp(notes + at, CAISSON_NOTE_NAME, sizeof(CAISSON_NOTE_NAME)) == 0 &&
-		    n.n_descsz >= sizeof(*ret)) {
-			memcpy(ret, notes + at + name, sizeof(*ret));
-			return true;
-		}
-		at += name + desc;
-	}
-	return false;
-}
-
 static int note_check(const struct caisson_boot_note *n, struct error *err)
 {
 	if (n->protocol != CAISSON_BOOT_PROTOCOL)
@@ -223,33 +176,17 @@ static int note_check(const struct caisson_boot_note *n, struct error *err)
 	return 0;
 }
 
-static int headers_read(int fd, Elf64_Phdr *phdrs, unsigned int *ret_n, struct error *err)
+static int note_read(struct loader *l, const struct kernel_file *k, struct error *err)
 {
-	Elf64_Ehdr e;
+	int rc = kernel_note(k, CAISSON_NOTE_NAME, CAISSON_NOTE_ENTRY, &l->note, sizeof(l->note),
+			     err);
 
-	if (read_exactly(fd, &e, sizeof(e), 0, err) < 0)
-		return -err->code;
-	if (memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 || e.e_ident[EI_CLASS] != ELFCLASS64 ||
-	    e.e_machine != EM_X86_64 || e.e_phentsize != sizeof(*phdrs) || e.e_phnum > PHDRS_MAX)
-		return error_set(err, ENOEXEC, "not an x86-64 ELF kernel");
-	*ret_n = e.e_phnum;
-	return read_exactly(fd, phdrs, e.e_phnum * sizeof(*phdrs), e.e_phoff, err);
-}
-
-static int note_read(struct loader *l, int fd, const Elf64_Phdr *phdrs, unsigned int n,
-		     struct error *err)
-{
-	uint8_t notes[NOTES_SIZE_MAX];
-
-	for (unsigned int i = 0; i < n; i++) {
-		if (phdrs[i].p_type != PT_NOTE || phdrs[i].p_filesz > sizeof(notes))
-			continue;
-		if (read_exactly(fd, notes, phdrs[i].p_filesz, phdrs[i].p_offset, err) < 0)
-			return -err->code;
-		if (note_find(notes, phdrs[i].p_filesz, &l->note))
-			return note_check(&l->note, err);
-	}
-	return error_set(err, ENOEXEC, "it has no entry point for ring 1 (CONFIG_CAISSON_GUEST)");
+	if (rc < 0)
+		return rc;
+	if (rc == 0)
+		return error_set(err, ENOEXEC,
+				 "it has no entry point for ring 1 (CONFIG_CAISSON_GUEST)");
+	return note_check(&l->note, err);
 }
 
 static int segment_load(const struct loader *l, int fd, const Elf64_Phdr *p, struct error *err)
@@ -264,20 +201,29 @@ static int segment_load(const struct loader *l, int fd, const Elf64_Phdr *p, str
 	return read_file(l, fd, l->boot.image + offset, p->p_filesz, p->p_offset, err);
 }
 
-static int kernel_load(struct loader *l, int fd, struct error *err)
+static int image_load(struct loader *l, const struct kernel_file *k, struct error *err)
 {
-	Elf64_Phdr phdrs[PHDRS_MAX];
-	unsigned int n = 0;
 	uint64_t image = 0;
 
-	if (headers_read(fd, phdrs, &n, err) < 0 || note_read(l, fd, phdrs, n, err) < 0 ||
-	    piece(l, l->note.image_size, "its image", &image, err) < 0)
+	if (note_read(l, k, err) < 0 || piece(l, l->note.image_size, "its image", &image, err) < 0)
 		return -err->code;
 	l->boot.image = image;
-	for (unsigned int i = 0; i < n; i++)
-		if (phdrs[i].p_type == PT_LOAD && segment_load(l, fd, &phdrs[i], err) < 0)
+	for (unsigned int i = 0; i < k->n; i++)
+		if (k->phdrs[i].p_type == PT_LOAD && segment_load(l, k->fd, &k->phdrs[i], err) < 0)
 			return -err->code;
 	return 0;
+}
+
+static int kernel_load(struct loader *l, const char *path, struct error *err)
+{
+	struct kernel_file k;
+	int rc = kernel_open(path, &k, err);
+
+	if (rc == 0) {
+		rc = image_load(l, &k, err);
+		kernel_close(&k);
+	}
+	return rc < 0 ? error_wrap(err, "the kernel '%s'", path) : 0;
 }
 
 static int initrd_load(struct loader *l, int fd, struct error *err)
@@ -298,12 +244,10 @@ static int initrd_load(struct loader *l, int fd, struct error *err)
 
 static int files_load(struct loader *l, const struct cki_guest *guest, struct error *err)
 {
-	_cleanup_close_ int kernel = open(guest->kernel, O_RDONLY | O_CLOEXEC), initrd = -1;
+	_cleanup_close_ int initrd = -1;
 
-	if (kernel < 0)
-		return error_errno(err, "the kernel '%s'", guest->kernel);
-	if (kernel_load(l, kernel, err) < 0)
-		return error_wrap(err, "the kernel '%s'", guest->kernel);
+	if (kernel_load(l, guest->kernel, err) < 0)
+		return -err->code;
 	if (!guest->initrd)
 		return 0;
 	initrd = open(guest->initrd, O_RDONLY | O_CLOEXEC);

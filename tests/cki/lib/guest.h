@@ -58,6 +58,21 @@ static inline bool take(unsigned int event)
 /* Returns RAX; ret_rdx may be NULL. */
 int64_t hypercall(uint64_t call, uint64_t a, uint64_t b, uint64_t c, uint64_t *ret_rdx);
 
+/* Sleeps until so; what makes it so is an event.  Masked while it looks: else the event could come
+ * just before it sleeps. */
+#define halt_until(condition)                                                                      \
+	do {                                                                                       \
+		vcpu->masked = 1;                                                                  \
+		while (!(condition)) {                                                             \
+			check(hypercall(CAISSON_CALL_HALT, 0, 0, 0, NULL) == 0);                   \
+			vcpu->masked = 0;                                                          \
+			hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, NULL);                             \
+			vcpu->masked = 1;                                                          \
+		}                                                                                  \
+		vcpu->masked = 0;                                                                  \
+		hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, NULL);                                     \
+	} while (0)
+
 /* Called on an exception or event; true: go on with `t`. */
 extern bool (*on_trap)(struct trap *t);
 /* Called on a system call of ring 3: number and two arguments; its result is the caller's RAX. */
