@@ -99,7 +99,7 @@ check-dkms: setup-lab all ## the module built by DKMS, for Debian's kernels and 
 	@tests/kmod/dkms $(BUILD)
 
 .PHONY: check-cki
-check-cki: kmod ## the module and its micro guests, in an emulated server
+check-cki: kmod kernel ## the module, its micro guests and a Linux on it, in an emulated server
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki
 
 .PHONY: check-cki-mutants

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * linux [-m MIB] [-t SECONDS] [-i INITRAMFS] [-a APPEND] KERNEL: boots the guest's kernel in ring 1
- * on one vCPU, without any device: its console is standard output.  What the engine does, in a
+ * linux [-c CPUS] [-m MIB] [-t SECONDS] [-i INITRAMFS] [-a APPEND] KERNEL: boots the guest's kernel
+ * in ring 1, without any device: its console is standard output.  What the engine does, in a
  * page, for whoever works on kernel or module.  Exit status: 0 it has powered off, 1 it has reset,
  * 2 it has given up, 3 it could not be run, 4 the module killed it, 5 it did not end in time.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,7 @@
 #include "vmm/boot/cki.h"
 
 #define BLOCK (1ul << CAISSON_BLOCK_SHIFT)
+#define VCPUS_MAX 8u
 
 enum { POWERED_OFF, RESET, PANIC, FAILED, KILLED, TIMEOUT };
 
@@ -114,11 +117,12 @@ static int serve(const struct cki_memory *mem, struct caisson_run *run)
 }
 
 static volatile sig_atomic_t late;
+static sem_t ended;
+static volatile int outcome = -1; /* of the first vCPU that has one */
 
-static void on_alarm(int number)
+static void on_signal(int number)
 {
 	(void)number;
-	late = 1;
 }
 
 static void registers_say(const struct caisson_registers *r)
@@ -131,41 +135,88 @@ static void registers_say(const struct caisson_registers *r)
 		r->rbp, r->r8, r->r9, r->r10, r->r11, r->r12, r->gs_base);
 }
 
-static int run(const struct cki_memory *mem, const struct cki_entry *entry)
-{
-	struct caisson_registers r = {
-		.rip = entry->rip, .cs = CAISSON_CS, .rdi = entry->rdi, .root = entry->root};
-	int fd = ioctl(mem->fd, CAISSON_ADD_VCPU), said = -1;
-	struct caisson_run *shared;
+struct vcpu {
+	const struct cki_memory *mem;
+	int fd;
+	struct caisson_run *run;
+	pthread_t thread;
+};
 
-	if (fd < 0)
+static void vcpu_make(struct vcpu *v, const struct cki_memory *mem)
+{
+	v->mem = mem;
+	v->fd = ioctl(mem->fd, CAISSON_ADD_VCPU);
+	if (v->fd < 0)
 		die("add a vCPU");
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (shared == MAP_FAILED || ioctl(fd, CAISSON_SET_REGISTERS, &r) < 0)
-		die("set registers");
+	v->run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (v->run == MAP_FAILED)
+		die("map a vCPU");
+}
+
+static int vcpu_run(struct vcpu *v)
+{
+	int said = -1;
+
 	while (said < 0) {
 		if (late) {
-			registers_say(&shared->registers);
+			registers_say(&v->run->registers);
 			return TIMEOUT;
 		}
-		if (ioctl(fd, CAISSON_RUN) < 0) {
+		if (ioctl(v->fd, CAISSON_RUN) < 0) {
 			if (errno != EINTR)
 				die("run");
 			continue;
 		}
-		if (shared->exit == CAISSON_EXIT_KILLED) {
-			fprintf(stderr, "linux: killed: %.128s\n", shared->text);
-			registers_say(&shared->registers);
+		if (v->run->exit == CAISSON_EXIT_KILLED) {
+			fprintf(stderr, "linux: killed: %.128s\n", v->run->text);
+			registers_say(&v->run->registers);
 			return KILLED;
 		}
-		said = serve(mem, shared);
+		said = serve(v->mem, v->run);
 	}
 	return said;
 }
 
+static void *vcpu_thread(void *arg)
+{
+	int said = vcpu_run(arg);
+
+	if (outcome < 0)
+		outcome = said;
+	sem_post(&ended);
+	return NULL;
+}
+
+static int run(const struct cki_memory *mem, const struct cki_entry *entry, unsigned int vcpus,
+	       unsigned int seconds)
+{
+	const struct caisson_registers r = {
+		.rip = entry->rip, .cs = CAISSON_CS, .rdi = entry->rdi, .root = entry->root};
+	static struct vcpu v[VCPUS_MAX];
+	struct timespec until;
+
+	for (unsigned int i = 0; i < vcpus; i++)
+		vcpu_make(&v[i], mem);
+	if (ioctl(v[0].fd, CAISSON_SET_REGISTERS, &r) < 0)
+		die("set registers");
+	for (unsigned int i = 0; i < vcpus; i++)
+		if (pthread_create(&v[i].thread, NULL, vcpu_thread, &v[i]))
+			die("a thread");
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += seconds;
+	if (sem_timedwait(&ended, &until) == 0)
+		return outcome; /* the others die with the process */
+	late = 1;
+	for (unsigned int i = 0; i < vcpus; i++) {
+		pthread_kill(v[i].thread, SIGUSR1);
+		sem_wait(&ended);
+	}
+	return TIMEOUT;
+}
+
 int main(int argc, char **argv)
 {
-	const struct sigaction action = {.sa_handler = on_alarm};
+	const struct sigaction action = {.sa_handler = on_signal};
 	struct cki_guest guest = {.cmdline = "", .vcpus = 1};
 	struct cki_memory mem = {.fd = open("/dev/caisson", O_RDWR | O_CLOEXEC)};
 	unsigned int seconds = 60, mib = 256;
@@ -173,8 +224,10 @@ int main(int argc, char **argv)
 	struct cki_entry entry;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "m:t:i:a:")) != -1) {
-		if (opt == 'm')
+	while ((opt = getopt(argc, argv, "c:m:t:i:a:")) != -1) {
+		if (opt == 'c')
+			guest.vcpus = (uint32_t)atoi(optarg);
+		else if (opt == 'm')
 			mib = (unsigned int)atoi(optarg);
 		else if (opt == 't')
 			seconds = (unsigned int)atoi(optarg);
@@ -185,7 +238,7 @@ int main(int argc, char **argv)
 		else
 			goto usage;
 	}
-	if (optind + 1 != argc || mib < 64)
+	if (optind + 1 != argc || mib < 64 || !guest.vcpus || guest.vcpus > VCPUS_MAX)
 		goto usage;
 	guest.kernel = argv[optind];
 	if (mem.fd < 0)
@@ -199,10 +252,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "linux: %s\n", err.text);
 		return FAILED;
 	}
-	sigaction(SIGALRM, &action, NULL);
-	alarm(seconds);
-	return run(&mem, &entry);
+	sigaction(SIGUSR1, &action, NULL);
+	return run(&mem, &entry, guest.vcpus, seconds);
 usage:
-	fprintf(stderr, "usage: linux [-m MIB] [-t SECONDS] [-i INITRAMFS] [-a APPEND] KERNEL\n");
+	fprintf(stderr,
+		"usage: linux [-c CPUS] [-m MIB] [-t SECONDS] [-i INITRAMFS] [-a APPEND] KERNEL\n");
 	return FAILED;
 }
