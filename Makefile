@@ -94,8 +94,12 @@ check-lab: setup-check setup-lab ## the lab's own tests
 kmod: setup-lab programs ## build the module of the cki engine for the lab's kernel (cached)
 	@lab/module --out $(BUILD)/caisson.ko caisson kmod >/dev/null
 
+.PHONY: check-dkms
+check-dkms: setup-lab all ## the module built by DKMS, for Debian's kernels and the newest backport
+	@tests/kmod/dkms $(BUILD)
+
 .PHONY: check-cki
-check-cki: kmod ## the module and its micro guests, in an emulated server
+check-cki: kmod kernel ## the module, its micro guests and a Linux on it, in an emulated server
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki
 
 .PHONY: check-cki-mutants

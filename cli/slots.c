@@ -56,6 +56,7 @@ static struct json_object *slot_json(const struct lease_slot *s)
 	json_object_object_add(j, "drained", json_object_new_boolean(s->drained));
 	json_object_object_add(j, "onDemand", json_object_new_boolean(s->on_demand));
 	json_object_object_add(j, "memory", json_object_new_int64((int64_t)s->memory));
+	json_object_object_add(j, "growth", json_object_new_int64((int64_t)s->growth));
 	json_object_object_add(j, "hugepages", json_object_new_boolean(s->hugepages));
 	json_object_object_add(j, "lent", json_object_new_int64((int64_t)s->lent));
 	json_object_object_add(j, "since", json_object_new_int64(s->since));
@@ -112,6 +113,9 @@ static void show(const struct lease_slot *s)
 	       lease_state_name(s->state), since, memory,
 	       *s->function.address ? s->function.address : "-",
 	       *s->function.pf ? s->function.pf : "-", holder, s->owner ? s->owner : "-");
+	size_text(s->growth, memory, sizeof(memory));
+	if (s->growth)
+		printf("      grows by %s\n", memory);
 	if (s->drained)
 		printf("      drained\n");
 	if (s->reason)

@@ -279,6 +279,15 @@ int function_map(const struct lease_function *f, struct parts *p, struct error *
 	return vfio_map(&v, p->memory_fd, p->memory, err);
 }
 
+int function_map_extent(const struct lease_function *f, int container_fd, int memory_fd,
+			const struct mem_extent *e, struct error *err)
+{
+	const struct parts p = {.container_fd = container_fd, .group_fd = -1, .device_fd = -1};
+	struct vfio_lent v = lent_of(f, &p);
+
+	return vfio_map_extent(&v, memory_fd, e, err);
+}
+
 int function_unmap(const struct lease_function *f, struct parts *p, struct error *err)
 {
 	struct vfio_lent v = lent_of(f, p);

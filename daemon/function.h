@@ -15,6 +15,7 @@
 #define CAISSON_DAEMON_FUNCTION_H
 
 #include "daemon/job.h"
+#include "vmm/mem/layout.h"
 
 /*
  * Proves that no descriptor and no mapping of the function is open anywhere, within timeout_ms, and
@@ -36,6 +37,9 @@ int function_watch(const struct parts *p);
 
 /* Maps the parts' memory for DMA, at IOVA = guest-physical; takes it all away. */
 int function_map(const struct lease_function *f, struct parts *p, struct error *err);
+/* One more piece of memory, of a function that has been lent. */
+int function_map_extent(const struct lease_function *f, int container_fd, int memory_fd,
+			const struct mem_extent *e, struct error *err);
 int function_unmap(const struct lease_function *f, struct parts *p, struct error *err);
 
 #endif

@@ -18,10 +18,12 @@
 #include <unistd.h>
 
 #include "daemon/function.h"
+#include "daemon/growth.h"
 #include "daemon/store.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/timeline.h"
+#include "vmm/mem/backing.h"
 
 #define RETRY_NS 1000000000ull /* after the first failure; twice as much after each other */
 #define RETRY_MAX_NS 15000000000ull
@@ -32,10 +34,11 @@ struct unit {
 	struct unit *next;
 	struct slot *slot;
 	struct parts parts;
-	struct job *job; /* NULL: none at work */
-	int holder_fd;	 /* pidfd; -1: nobody to watch */
-	int request_fd;	 /* function_watch(); -1: not open here */
-	int spare_fd;	 /* another slot's memory that it gets; -1: none */
+	struct job *job;       /* NULL: none at work */
+	int holder_fd;	       /* pidfd; -1: nobody to watch */
+	int request_fd;	       /* function_watch(); -1: not open here */
+	int spare_fd;	       /* another slot's memory that it gets; -1: none */
+	struct growth *growth; /* of what has been taken; NULL: none, or over */
 	bool granted;
 	bool known; /* from the record */
 	char token[STORE_TOKEN_LEN + 1];
@@ -90,6 +93,7 @@ static void remove_unit(struct lender *l, struct unit *u)
 	cleanup_close(&u->holder_fd);
 	unwatch_function(u);
 	cleanup_close(&u->spare_fd);
+	growth_free(u->growth);
 	parts_done(&u->parts);
 	pool_remove(&l->pool, u->slot);
 	free(u);
@@ -126,6 +130,8 @@ static void watch(struct lender *l, struct unit *u, int pidfd)
 static void holder_gone(struct lender *l, struct unit *u)
 {
 	unwatch(u);
+	if (u->growth)
+		atomic_store(&u->growth->stop, true);
 	l->returned += u->slot->lease.taken;
 	slot_holder_gone(u->slot);
 	timeline_mark("slot-holder-gone");
@@ -264,6 +270,7 @@ static void restore_lease(struct lender *l, struct unit *u, const struct slot *f
 		/* As it was handed out: nothing of it is ours. */
 		s->state = SLOT_LEASED;
 		s->memory = from->memory;
+		s->growth = from->growth;
 		s->suspect = slot_has_function(s);
 		s->clean = s->open = false;
 	}
@@ -420,11 +427,28 @@ static void reap(struct lender *l, struct unit *u)
 	free(j);
 }
 
+/* What came is the holder's; what did not come any more, it has to do without. */
+static void end_growth(struct lender *l, struct unit *u)
+{
+	const struct growth *g = u->growth;
+
+	if (g->error.code && !atomic_load(&g->stop))
+		log_line("warning", "slot %" PRIu32 ": its memory grows no more: %s",
+			 u->slot->number, g->error.text);
+	growth_free(u->growth);
+	u->growth = NULL;
+	u->slot->growing = false;
+	l->changed = true;
+}
+
 static void reap_done(struct lender *l)
 {
-	for (struct unit *u = l->units; u; u = u->next)
+	for (struct unit *u = l->units; u; u = u->next) {
 		if (u->job && atomic_load(&u->job->done))
 			reap(l, u);
+		if (u->growth && u->slot->growing && atomic_load(&u->growth->done))
+			end_growth(l, u);
+	}
 }
 
 void lender_done(struct lender *l)
@@ -438,6 +462,10 @@ void lender_done(struct lender *l)
 	for (struct unit *u = l->units; u; u = u->next)
 		if (u->job)
 			reap(l, u);
+	for (struct unit *u = l->units; u; u = u->next) {
+		growth_free(u->growth);
+		u->growth = NULL;
+	}
 	if (l->dir_fd >= 0 && l->lock_fd >= 0 && l->units && lender_save(l, &err) < 0)
 		log_line("error", "%s", err.text);
 	while (l->units) {
@@ -674,10 +702,26 @@ int lender_want(struct lender *l, struct slot *s, uint64_t memory, struct error 
 	return 0;
 }
 
-int lender_take(struct lender *l, struct slot *s, const struct state_process *holder,
-		struct lease_taken *ret, struct error *err)
+/* The room for it, and who fills it: begun when the parts have left. */
+static int promise(struct lender *l, struct unit *u, uint64_t max, int *ret_fd, struct error *err)
 {
-	struct unit *u = unit_of(s);
+	struct slot *s = u->slot;
+
+	if (max <= s->memory)
+		return 0;
+	if (pool_may_grow(&l->pool, max - s->memory, err) < 0 ||
+	    growth_new(&u->parts, max, s->hugepages, &u->growth, ret_fd, err) < 0)
+		return -err->code;
+	u->growth->function = s->function;
+	u->growth->threads = l->config.threads;
+	u->growth->done_fd = l->done_fd;
+	return 0;
+}
+
+static int take(struct lender *l, struct unit *u, const struct state_process *holder, uint64_t max,
+		struct error *err)
+{
+	struct slot *s = u->slot;
 	int pidfd = open_pidfd(holder);
 
 	if (pidfd < 0)
@@ -687,28 +731,61 @@ int lender_take(struct lender *l, struct slot *s, const struct state_process *ho
 		return error_set(err, EBUSY, "lease %s cannot be taken: its slot is %s",
 				 s->lease.id, lease_state_name((uint8_t)s->state));
 	}
+	s->growth = u->growth ? max - s->memory : 0;
 	watch(l, u, pidfd);
 	unstore_parts(l, u);
 	timeline_mark("take-begun");
+	if (u->parts.memory_fd >= 0 && mem_backing_seal(u->parts.memory_fd, err) < 0)
+		return -err->code;
 	/* Not recorded, it must not leave; when its holder is gone it is cleaned for nothing. */
 	if (lender_save(l, err) < 0)
 		return -err->code;
 	timeline_mark("take-recorded");
+	return 0;
+}
+
+int lender_take(struct lender *l, struct slot *s, const struct state_process *holder, uint64_t max,
+		struct lease_taken *ret, struct error *err)
+{
+	_cleanup_close_ int growth_fd = -1;
+	struct unit *u = unit_of(s);
+
+	if (promise(l, u, max, &growth_fd, err) < 0)
+		return -err->code;
+	if (take(l, u, holder, max, err) < 0) {
+		s->growth = 0;
+		if (u->growth)
+			growth_cancel(u->growth);
+		u->growth = NULL;
+		return -err->code;
+	}
 	*ret = (struct lease_taken){
 		.memory = s->memory,
 		.hugepages = s->hugepages,
 		.function = s->function,
+		.growth = s->growth,
 		.memory_fd = u->parts.memory_fd,
 		.device_fd = u->parts.device_fd,
+		.growth_fd = steal_fd(&growth_fd),
 	};
 	return 0;
 }
 
 void lender_taken(struct lender *l, struct slot *s)
 {
+	struct unit *u = unit_of(s);
+	struct error err;
+
 	/* The mapping for DMA lives as long as the device is open anywhere. */
-	unwatch_function(unit_of(s));
-	parts_done(&unit_of(s)->parts);
+	unwatch_function(u);
+	parts_done(&u->parts);
+	if (u->growth && growth_start(u->growth, &err) == 0) {
+		s->growing = true;
+	} else if (u->growth) {
+		log_line("error", "slot %" PRIu32 ": %s", s->number, err.text);
+		growth_free(u->growth);
+		u->growth = NULL;
+	}
 	s->open = false;
 	l->changed = true;
 }

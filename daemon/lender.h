@@ -63,9 +63,11 @@ int lender_grant(struct lender *l, struct slot *s, struct error *err);
 /* The lease wants so much memory; begins to see to it. */
 int lender_want(struct lender *l, struct slot *s, uint64_t memory, struct error *err);
 /*
- * Hands the parts over: on record, and *ret has them until lender_taken().  holder is alive.
+ * Hands the parts over: on record, and *ret has them until lender_taken(), but for growth_fd, which
+ * is the caller's.  holder is alive.  max: bytes that the memory is to grow to; a growth as
+ * mem_growth() has it, or none.
  */
-int lender_take(struct lender *l, struct slot *s, const struct state_process *holder,
+int lender_take(struct lender *l, struct slot *s, const struct state_process *holder, uint64_t max,
 		struct lease_taken *ret, struct error *err);
 /* They have left (or not: it makes no difference). */
 void lender_taken(struct lender *l, struct slot *s);

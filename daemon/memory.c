@@ -2,8 +2,6 @@
 #include "daemon/memory.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/memfd.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/backing.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -110,25 +109,12 @@ static int no_huge_pages(uint64_t size, struct error *err)
 			 (unsigned long long)(size / HUGE));
 }
 
-static int make(uint64_t size, bool hugepages, const struct memory_pace *pace, int *ret_fd,
-		struct error *err)
+static int fill_part(int fd, uint64_t offset, uint64_t size, bool hugepages,
+		     const struct memory_pace *pace, struct error *err)
 {
-	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	_cleanup_close_ int fd = -1;
-	void *at;
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
 	int why;
 
-	if (hugepages)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-	fd = memfd_create("caisson-guest", flags);
-	if (fd < 0)
-		return error_errno(err, "make a memfd");
-	if (ftruncate(fd, (off_t)size) < 0)
-		return error_errno(err, "size a memfd");
-	/* As vmm/mem/mem.c makes its own: whoever has it cannot cut it short under another. */
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_errno(err, "seal a memfd");
-	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED && errno == ENOMEM && hugepages)
 		return no_huge_pages(size, err);
 	if (at == MAP_FAILED)
@@ -139,8 +125,18 @@ static int make(uint64_t size, bool hugepages, const struct memory_pace *pace, i
 		return error_set(err, ECANCELED, "caissond is ending");
 	if (why && hugepages)
 		return no_huge_pages(size, err);
-	if (why)
-		return error_set(err, why, "fill it: %s", strerrordesc_np(why));
+	return why ? error_set(err, why, "fill it: %s", strerrordesc_np(why)) : 0;
+}
+
+static int make(uint64_t size, bool hugepages, const struct memory_pace *pace, int *ret_fd,
+		struct error *err)
+{
+	_cleanup_close_ int fd = mem_backing_make(size, hugepages, err);
+
+	if (fd < 0)
+		return fd;
+	if (fill_part(fd, 0, size, hugepages, pace, err) < 0)
+		return -err->code;
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }
@@ -151,4 +147,34 @@ int memory_make(uint64_t size, bool hugepages, const struct memory_pace *pace, i
 	if (make(size, hugepages, pace, ret_fd, err) < 0)
 		return error_wrap(err, "guest memory of %llu bytes", (unsigned long long)size);
 	return 0;
+}
+
+int memory_fill(int fd, uint64_t offset, uint64_t size, const struct memory_pace *pace,
+		struct error *err)
+{
+	/* Pages of 2 MiB are reserved by now. */
+	return fill_part(fd, offset, size, false, pace, err);
+}
+
+/* Of hugetlbfs, whoever maps a part reserves its pages, and they stay reserved when the mapping
+ * goes: the file has them (mm/hugetlb.c, hugetlb_reserve_pages()). */
+static int reserve(int fd, uint64_t offset, uint64_t size, struct error *err)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+
+	if (at == MAP_FAILED)
+		return errno == ENOMEM ? no_huge_pages(size, err) : error_errno(err, "map a memfd");
+	munmap(at, size);
+	return 0;
+}
+
+int memory_resize(int fd, uint64_t size, uint64_t max, bool hugepages, struct error *err)
+{
+	if (ftruncate(fd, (off_t)max) < 0)
+		return error_errno(err, "size a memfd");
+	if (!hugepages || reserve(fd, size, max - size, err) == 0)
+		return 0;
+	if (ftruncate(fd, (off_t)size) < 0)
+		return error_errno(err, "size a memfd");
+	return -err->code;
 }

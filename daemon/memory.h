@@ -23,10 +23,19 @@ struct memory_pace {
 };
 
 /*
- * A memfd of `size` bytes, sealed against resizing, every page present.  2 MiB pages: -ENOMEM with
- * a sentence when there are not enough free.  -ECANCELED: stop was set.
+ * A memfd of `size` bytes, every page present, not sealed yet.  2 MiB pages: -ENOMEM with a
+ * sentence when there are not enough free.  -ECANCELED: stop was set.
  */
 int memory_make(uint64_t size, bool hugepages, const struct memory_pace *pace, int *ret_fd,
+		struct error *err);
+
+/*
+ * Room for `max` bytes behind the `size` that are there; 2 MiB pages are reserved for it, or
+ * -ENOMEM with a sentence and it is as it was.
+ */
+int memory_resize(int fd, uint64_t size, uint64_t max, bool hugepages, struct error *err);
+/* The pages of a part of it are there from now on. */
+int memory_fill(int fd, uint64_t offset, uint64_t size, const struct memory_pace *pace,
 		struct error *err);
 
 #endif

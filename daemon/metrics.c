@@ -21,7 +21,7 @@ static void put_slots(const struct lender *l, FILE *f)
 		const struct slot *s = l->pool.v[i];
 
 		n[s->state][slot_has_function(s)]++;
-		bytes[s->state] += s->memory;
+		bytes[s->state] += s->memory + s->growth;
 	}
 	head(f, "caisson_slots", "gauge", "Slots by state, and whether they have a function.");
 	for (uint8_t i = 0; i < SLOT_STATES; i++)

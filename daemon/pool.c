@@ -139,9 +139,21 @@ static uint64_t on_demand_used(const struct pool *p)
 	uint64_t used = 0;
 
 	for (uint32_t i = 0; i < p->n; i++)
-		if (p->v[i]->on_demand)
-			used += p->v[i]->configured;
+		used += p->v[i]->growth + (p->v[i]->on_demand ? p->v[i]->configured : 0);
 	return used;
+}
+
+int pool_may_grow(const struct pool *p, uint64_t bytes, struct error *err)
+{
+	const uint64_t used = on_demand_used(p),
+		       left = used < p->on_demand ? p->on_demand - used : 0;
+
+	if (bytes <= left)
+		return 0;
+	return error_set(err, EAGAIN,
+			 "it cannot grow by %" PRIu64 " bytes now: of the %" PRIu64
+			 " that caissond may make on demand, %" PRIu64 " are left",
+			 bytes, p->on_demand, left);
 }
 
 static struct slot *make_on_demand(struct pool *p, const struct lease_want *want)

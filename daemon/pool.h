@@ -14,8 +14,9 @@ struct pool {
 	struct slot **v;
 	uint32_t n, capacity;
 	uint32_t next_number;
-	bool draining;		     /* all of it, and what is still to come */
-	uint64_t on_demand;	     /* bytes of memory that slots on demand may have together */
+	bool draining; /* all of it, and what is still to come */
+	uint64_t
+		on_demand; /* bytes of memory that slots on demand, and growth, may have together */
 	bool hugepages, lazy_memory; /* of slots on demand */
 };
 
@@ -39,6 +40,8 @@ struct slot *pool_soon(struct pool *p, const struct lease_want *want);
 /* There is, or may be made, something like it, though it may be lent now.  0, or -ENOENT with a
  * sentence. */
 int pool_possible(const struct pool *p, const struct lease_want *want, struct error *err);
+/* So many bytes may be promised besides.  0, or -EAGAIN with a sentence. */
+int pool_may_grow(const struct pool *p, uint64_t bytes, struct error *err);
 /* A free and ready slot of that memory and nothing else, whose memory another may have. */
 struct slot *pool_donor(const struct pool *p, uint64_t memory, bool hugepages);
 

@@ -15,6 +15,7 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/timeline.h"
+#include "vmm/mem/layout.h"
 
 #define TRIES_MAX 3u
 #define LIST_MAX 32u
@@ -32,6 +33,7 @@ struct peer {
 	struct lease_want want;
 	char owner[LEASE_OWNER_MAX + 1], pf[LEASE_NAME_MAX + 1];
 	char lease[LEASE_ID_LEN + 1]; /* that it waits with; "": none yet */
+	uint64_t max;		      /* TAKE: bytes to grow to */
 	uint32_t failures;	      /* of that lease's slot when the wait began */
 	unsigned int tries;
 	struct error why; /* the last failure of a slot of its */
@@ -204,9 +206,9 @@ static void hand_over(struct server *s, struct peer *p, struct slot *slot)
 	struct lease_reply r = {0};
 	struct error err;
 	unsigned int n = 0;
-	int fds[2];
+	int fds[LEASE_FDS_MAX];
 
-	if (lender_take(s->lender, slot, &p->process, &r.taken, &err) < 0) {
+	if (lender_take(s->lender, slot, &p->process, p->max, &r.taken, &err) < 0) {
 		reply_error(s, p, &err);
 		return;
 	}
@@ -214,7 +216,10 @@ static void hand_over(struct server *s, struct peer *p, struct slot *slot)
 		fds[n++] = r.taken.memory_fd;
 	if (*r.taken.function.address)
 		fds[n++] = r.taken.device_fd;
+	if (r.taken.growth)
+		fds[n++] = r.taken.growth_fd;
 	reply(p, &r, fds, n);
+	cleanup_close(&r.taken.growth_fd);
 	timeline_mark("take-sent");
 	lender_taken(s->lender, slot);
 }
@@ -246,6 +251,7 @@ static void on_take(struct server *s, struct peer *p, const struct lease_request
 {
 	struct slot *slot = pool_by_lease(&s->lender->pool, r->id);
 	uint64_t memory = r->memory, now = monotonic_ns();
+	struct mem_extent growth;
 	struct error err;
 	int rc = 0;
 
@@ -256,6 +262,11 @@ static void on_take(struct server *s, struct peer *p, const struct lease_request
 			       memory);
 	else if (!memory && !slot_has_function(slot))
 		memory = slot->configured;
+	if (rc == 0 && r->memory_max > memory && !mem_growth(memory, r->memory_max, &growth))
+		rc = error_set(&err, EINVAL,
+			       "memory of %" PRIu64 " bytes cannot grow to %" PRIu64
+			       ": it begins with a multiple of 2 MiB and grows by %llu MiB",
+			       memory, r->memory_max, MEM_GROWTH_STEP >> 20);
 	if (rc == 0 && lender_want(s->lender, slot, memory, &err) < 0)
 		rc = -err.code;
 	if (rc < 0) {
@@ -264,6 +275,7 @@ static void on_take(struct server *s, struct peer *p, const struct lease_request
 	}
 	queue_up(s, p, r->wait_ms ? now + r->wait_ms * 1000000ull : 0);
 	p->failures = slot->failures;
+	p->max = r->memory_max;
 	memcpy(p->lease, slot->lease.id, sizeof(p->lease));
 	try_take(s, p, now);
 }
@@ -311,6 +323,7 @@ static void describe(const struct slot *s, struct lease_slot *ret)
 		.hugepages = s->hugepages,
 		.on_demand = s->on_demand,
 		.memory = s->state == SLOT_READY || s->state == SLOT_LEASED ? s->memory : s->target,
+		.growth = s->growth,
 		.lent = s->lent,
 		.since = s->since,
 		.function = s->function,
@@ -469,7 +482,7 @@ static void receive(struct server *s, struct peer *p)
 {
 	static uint8_t buf[LEASE_PACKET_MAX];
 	struct lease_request r = {0};
-	int fds[2], n = lease_recv(p->fd, buf, fds);
+	int fds[LEASE_FDS_MAX], n = lease_recv(p->fd, buf, fds);
 	struct msg m;
 
 	if (n == -EAGAIN)
@@ -493,8 +506,7 @@ static void receive(struct server *s, struct peer *p)
 		}
 		msg_done(&m);
 	}
-	cleanup_close(&fds[0]);
-	cleanup_close(&fds[1]);
+	lease_close_fds(fds);
 }
 
 /* What it waited for is somebody else's now. */

@@ -50,6 +50,7 @@ static void settle(struct slot *s)
 		return;
 	if (s->lease.taken) {
 		s->lease.taken = false;
+		s->growth = 0;
 		enter(s, SLOT_DIRTY);
 	}
 	if (s->lease.kept)
@@ -220,6 +221,8 @@ static bool should_be_empty(const struct slot *s)
 
 bool slot_needs_work(const struct slot *s)
 {
+	if (s->growing)
+		return false;
 	if (s->state == SLOT_DIRTY)
 		return true;
 	if (s->state != SLOT_COLD)

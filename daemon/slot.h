@@ -44,12 +44,15 @@ struct slot {
 	uint64_t configured; /* bytes of memory it should have when it is free */
 	uint64_t target;     /* bytes of memory it should have now */
 	uint64_t memory;     /* bytes of memory it has */
+	uint64_t growth;     /* bytes that come while it is taken */
 	bool open;	     /* its function is */
 	bool target_open;    /* its function should be now */
 	/* Memory, function: not prepared until somebody takes the slot. */
 	bool lazy_memory, lazy_function;
 	/* Its function may be open elsewhere, or as somebody left it. */
 	bool suspect;
+	/* Its growth is being made: no work on it before that has ended. */
+	bool growing;
 	/* Nobody has had it since it was prepared. */
 	bool clean;
 	struct lease_function function;

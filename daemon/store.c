@@ -82,6 +82,7 @@ static struct json_object *slot_json(const struct store_slot *e)
 	put_number(j, "configured", s->configured);
 	put_number(j, "target", s->target);
 	put_number(j, "memory", s->memory);
+	put_number(j, "growth", s->growth);
 	put_number(j, "lent", s->lent);
 	put_number(j, "since", (uint64_t)s->since);
 	put_string(j, "token", e->token);
@@ -178,6 +179,7 @@ static int read_slot(struct json_object *j, struct store_slot *ret)
 	s->configured = get_number(j, "configured");
 	s->target = get_number(j, "target");
 	s->memory = get_number(j, "memory");
+	s->growth = get_number(j, "growth");
 	s->lent = get_number(j, "lent");
 	s->since = (int64_t)get_number(j, "since");
 	get_string(j, "token", ret->token, sizeof(ret->token));

@@ -23,6 +23,9 @@ static const char *const names[CAISSON_COUNTERS] = {
 	[COUNT_NMI_ENTRY_CODE] = "nmi_entry_code",
 	[COUNT_KILL] = "kill",
 	[COUNT_SHOOTDOWN] = "shootdown",
+	[COUNT_RAISE] = "raise",
+	[COUNT_IRQ] = "irq",
+	[COUNT_DOORBELL] = "doorbell",
 	[COUNT_SANDBOX] = "sandbox",
 };
 

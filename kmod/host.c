@@ -17,6 +17,7 @@
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
 
+#include "compat.h"
 #include "monitor.h"
 
 #define CR4_FRED (1ul << 32)
@@ -40,9 +41,9 @@ static bool has_async_faults(void)
 {
 	u64 value = 0;
 
-	if (!boot_cpu_has(X86_FEATURE_HYPERVISOR) || !hypervisor_cpuid_base("KVMKVMKVM\0\0\0", 0))
+	if (!kvm_para_available())
 		return false;
-	return rdmsrl_safe(MSR_KVM_ASYNC_PF_EN, &value) == 0 && value & KVM_ASYNC_PF_ENABLED;
+	return rdmsrq_safe(MSR_KVM_ASYNC_PF_EN, &value) == 0 && value & KVM_ASYNC_PF_ENABLED;
 }
 
 /* Says why the module cannot work here, in one sentence, and refuses. */
@@ -69,6 +70,8 @@ int caisson_host_check(void)
 		 "the kernel takes asynchronous page faults from KVM (boot with no-kvmapf)"},
 		{security_locked_down(LOCKDOWN_DEV_MEM) != 0,
 		 "the kernel is locked down, and this module writes page tables"},
+		{IS_ENABLED(CONFIG_PREEMPT_RT),
+		 "the kernel is a real-time one, whose locks sleep where this module may not"},
 	};
 
 	for (int i = 0; i < ARRAY_SIZE(checks); i++)

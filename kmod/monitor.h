@@ -14,6 +14,8 @@
 #include "rules.h"
 #include "uapi/caisson.h"
 
+struct caisson_irq;
+struct eventfd_ctx;
 struct file;
 struct page;
 
@@ -27,7 +29,10 @@ enum caisson_counter {
 	COUNT_NMI_ENTERING,   /* of them, those before the guest's first instruction */
 	COUNT_NMI_ENTRY_CODE, /* of them, those in the entry code */
 	COUNT_KILL,
-	COUNT_SHOOTDOWN, /* table frames that waited for vCPUs to leave */
+	COUNT_SHOOTDOWN, /* of translations that other vCPUs may have */
+	COUNT_RAISE,	 /* hypercalls that raise events */
+	COUNT_IRQ,	 /* events by eventfd */
+	COUNT_DOORBELL,
 	COUNT_SANDBOX,
 	CAISSON_COUNTERS,
 };
@@ -67,6 +72,11 @@ int caisson_view_init(struct caisson_view *view, const struct caisson_host *host
 void caisson_view_done(struct caisson_view *view);
 
 /* sandbox.c */
+struct caisson_doorbell {
+	u64 argument[4]; /* of a call to the monitor that rings it */
+	struct eventfd_ctx *eventfd;
+};
+
 struct caisson_sandbox {
 	struct kref ref; /* the descriptor's, and each vCPU's */
 	struct mm_struct *mm;
@@ -74,8 +84,11 @@ struct caisson_sandbox {
 	struct page **pages; /* pinned; the first of each huge page, pages_n of them */
 	unsigned int pages_n;
 	unsigned int table_blocks;
-	unsigned int vcpus_n;
-	struct caisson_vcpu *vcpus[CAISSON_VCPUS_MAX]; /* set once */
+	unsigned int vcpus_n, irqs_n, doorbells_n;
+	/* As many as vcpus_n and doorbells_n say; until the end, so read without the lock. */
+	struct caisson_vcpu *vcpus[CAISSON_VCPUS_MAX];
+	struct caisson_doorbell doorbells[CAISSON_IOEVENTFDS_MAX];
+	struct caisson_irq *irqs; /* a list; only to free them */
 	/* `tables` but roots[].entered; taken with interrupts off; inside `lock`. */
 	spinlock_t tables_lock;
 	struct caisson_tables tables;
@@ -87,6 +100,12 @@ void caisson_sandbox_put(struct caisson_sandbox *s);
 long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op);
 
 /* vcpu.c */
+enum caisson_vcpu_state {
+	VCPU_NEW,     /* has not been told where to begin */
+	VCPU_STARTED, /* `registers` are its thread's in CAISSON_RUN, or who holds `lock` */
+	VCPU_CLOSED,
+};
+
 struct caisson_vcpu {
 	struct caisson_sandbox *sandbox;
 	u32 number;
@@ -95,6 +114,7 @@ struct caisson_vcpu {
 	struct caisson_view view;
 	u64 *root;		 /* the page that CR3 points to */
 	struct caisson_run *run; /* shared with the monitor process: written, and `answer` read */
+	enum caisson_vcpu_state state; /* changes under tables_lock */
 	struct caisson_registers registers;
 	struct caisson_trap resume; /* where an NMI caught the entry code; if resuming */
 	bool resuming;
@@ -106,6 +126,19 @@ struct caisson_vcpu {
 };
 
 int caisson_vcpu_open(struct caisson_sandbox *s);
-void caisson_vcpus_kick(struct caisson_sandbox *s);
+void caisson_vcpu_free(struct caisson_vcpu *v);
+struct caisson_vcpu *caisson_vcpu_find(const struct caisson_sandbox *s, u64 number);
+long caisson_vcpu_start(struct caisson_vcpu *v, const struct caisson_registers *r);
+void caisson_vcpu_raise(struct caisson_vcpu *v, unsigned int event);
+long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set);
+
+/* call.c */
+bool caisson_call(struct caisson_vcpu *v);
+
+/* eventfd.c */
+int caisson_irq_add(struct caisson_sandbox *s, const struct caisson_irqfd __user *arg);
+int caisson_doorbell_add(struct caisson_sandbox *s, const struct caisson_ioeventfd __user *arg);
+bool caisson_doorbell_ring(struct caisson_sandbox *s, const u64 argument[4]);
+void caisson_eventfds_done(struct caisson_sandbox *s);
 
 #endif

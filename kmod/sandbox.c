@@ -10,10 +10,12 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/uaccess.h>
 #include <asm/io.h>
+#include <asm/tsc.h>
 
 #include "monitor.h"
 #include "mutant.h"
@@ -207,8 +209,11 @@ long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op)
 		spin_unlock_irqrestore(&s->tables_lock, flags);
 		if (error != -EAGAIN || irqs_disabled())
 			return error;
-		caisson_vcpus_kick(s);
-		if (signal_pending(current))
+		/* Once more, unless a sibling has used the frame and given it up meanwhile. */
+		error = caisson_vcpus_leave(s, ~0ull);
+		if (error)
+			return error;
+		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
 	}
@@ -251,6 +256,10 @@ static void sandbox_free(struct kref *ref)
 {
 	struct caisson_sandbox *s = container_of(ref, struct caisson_sandbox, ref);
 
+	/* Who raises events first, then what they are raised on. */
+	caisson_eventfds_done(s);
+	for (u32 i = 0; i < s->vcpus_n; i++)
+		caisson_vcpu_free(s->vcpus[i]);
 	for (u32 i = 0; i < s->tables.blocks_n; i++) {
 		struct caisson_block *block = &s->tables.blocks[i];
 
@@ -287,6 +296,8 @@ static long sandbox_ioctl(struct file *file, unsigned int request, unsigned long
 
 	if (request == CAISSON_GET_VERSION)
 		return CAISSON_API;
+	if (request == CAISSON_GET_TSC_KHZ)
+		return tsc_khz;
 	if (current->mm != s->mm && DUTY(118))
 		return -EIO;
 	if (request == CAISSON_OPERATE)
@@ -302,6 +313,12 @@ static long sandbox_ioctl(struct file *file, unsigned int request, unsigned long
 		break;
 	case CAISSON_ADD_VCPU:
 		result = caisson_vcpu_open(s);
+		break;
+	case CAISSON_IRQFD:
+		result = caisson_irq_add(s, arg);
+		break;
+	case CAISSON_IOEVENTFD:
+		result = caisson_doorbell_add(s, arg);
 		break;
 	default:
 		result = -ENOTTY;

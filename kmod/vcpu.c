@@ -3,14 +3,18 @@
  * A vCPU: a thread of the monitor process in ioctl(CAISSON_RUN).
  *
  * Two loops.  The inner one runs with interrupts off and the CPU set up for the guest: into the
- * guest, out, and in again where a hypercall could be answered at once.  The outer one is an
- * ordinary thread: interrupts are let in, signals and the scheduler looked at, a halted guest
- * sleeps.
+ * guest, out, and in again where a hypercall could be answered at once: by the page-table rules,
+ * which call nothing of the kernel's and have no indirect branch.  The outer one is an ordinary
+ * thread: interrupts are let in, signals and the scheduler looked at, a halted guest sleeps, the
+ * other hypercalls are answered (call.c).
  */
 #include <linux/anon_inodes.h>
+#include <linux/cpumask.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
@@ -22,6 +26,7 @@
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>
 
+#include "compat.h"
 #include "monitor.h"
 #include "mutant.h"
 
@@ -54,8 +59,9 @@ MODULE_PARM_DESC(ibpb, "branch predictor barrier when a guest is left (off: gues
 enum next {
 	NEXT_AGAIN, /* (not said: into the guest again) */
 	NEXT_LEFT,  /* an interrupt was handled */
-	NEXT_SLOW,  /* a hypercall that needs interrupts */
+	NEXT_CALL,  /* a hypercall for the outer loop */
 	NEXT_HALT,
+	NEXT_USER, /* to user space and back, for the FPU */
 	NEXT_EXIT, /* run->exit says */
 	NEXT_ERROR,
 };
@@ -87,18 +93,18 @@ static void host_to_guest(struct host_state *h)
 {
 	asm volatile("mov %%cr4, %0" : "=r"(h->cr4));
 	asm volatile("mov %%dr7, %0" : "=r"(h->dr7));
-	rdmsrl(MSR_LSTAR, h->lstar);
-	rdmsrl(MSR_CSTAR, h->cstar);
-	rdmsrl(MSR_SYSCALL_MASK, h->fmask);
-	rdmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	rdmsrq(MSR_LSTAR, h->lstar);
+	rdmsrq(MSR_CSTAR, h->cstar);
+	rdmsrq(MSR_SYSCALL_MASK, h->fmask);
+	rdmsrq(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
 	h->pkru = h->cr4 & X86_CR4_PKE ? rdpkru() : 0;
 
 	asm volatile("mov %0, %%dr7" : : "r"(0x400ul));
-	wrmsrl(MSR_LSTAR, AREA + caisson_stub_syscall);
+	wrmsrq(MSR_LSTAR, AREA + caisson_stub_syscall);
 	/* 32-bit code has no segment to run in; all the same. */
-	wrmsrl(MSR_CSTAR, AREA + caisson_stub_syscall);
-	wrmsrl(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
-	wrmsrl(MSR_IA32_SYSENTER_CS, 0);
+	wrmsrq(MSR_CSTAR, AREA + caisson_stub_syscall);
+	wrmsrq(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
+	wrmsrq(MSR_IA32_SYSENTER_CS, 0);
 	cr4_write((h->cr4 & (DUTY(107) ? CR4_KEEP : CR4_KEEP | X86_CR4_PKE)) |
 		  (boot_cpu_has(X86_FEATURE_UMIP) && DUTY(108) ? X86_CR4_UMIP : 0));
 }
@@ -108,12 +114,12 @@ static void guest_to_host(const struct host_state *h)
 	u64 dr6;
 
 	if (ibpb && boot_cpu_has(X86_FEATURE_IBPB))
-		wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	cr4_write(h->cr4);
-	wrmsrl(MSR_LSTAR, h->lstar);
-	wrmsrl(MSR_CSTAR, h->cstar);
-	wrmsrl(MSR_SYSCALL_MASK, h->fmask);
-	wrmsrl(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
+	wrmsrq(MSR_LSTAR, h->lstar);
+	wrmsrq(MSR_CSTAR, h->cstar);
+	wrmsrq(MSR_SYSCALL_MASK, h->fmask);
+	wrmsrq(MSR_IA32_SYSENTER_CS, h->sysenter_cs);
 	/* A trap of the guest's, seen by nobody here, must not be taken for the host's next. */
 	asm volatile("mov %%dr6, %0" : "=r"(dr6));
 	if (dr6 != DR6_RESERVED)
@@ -165,29 +171,6 @@ static const char *why_monitor_faulted(const struct caisson_trap *t)
 /* --- Hypercalls
  * ------------------------------------------------------------------------------------- */
 
-static enum next timer_set(struct caisson_vcpu *v, u64 ns)
-{
-	if (ns == 0)
-		hrtimer_try_to_cancel(&v->timer);
-	else
-		hrtimer_start(&v->timer, ns_to_ktime(min_t(u64, ns, KTIME_MAX / 2)),
-			      HRTIMER_MODE_REL);
-	return NEXT_AGAIN;
-}
-
-static enum next monitor_call(struct caisson_vcpu *v)
-{
-	const struct caisson_registers *r = &v->registers;
-
-	v->run->exit = CAISSON_EXIT_MONITOR;
-	v->run->argument[0] = r->rdi;
-	v->run->argument[1] = r->rsi;
-	v->run->argument[2] = r->rdx;
-	v->run->argument[3] = r->r8;
-	v->answering = true;
-	return NEXT_EXIT;
-}
-
 static enum next table_call(struct caisson_vcpu *v)
 {
 	struct caisson_registers *r = &v->registers;
@@ -195,7 +178,7 @@ static enum next table_call(struct caisson_vcpu *v)
 	long error = caisson_operation(v->sandbox, &op);
 
 	if (error == -EAGAIN)
-		return NEXT_SLOW;
+		return NEXT_CALL;
 	r->rax = error;
 	if (op.call == CAISSON_CALL_ENTRY_SET)
 		r->rdx = op.old;
@@ -220,8 +203,6 @@ static enum next hypercall(struct caisson_vcpu *v)
 
 	caisson_count(COUNT_HYPERCALL);
 	switch (r->rax) {
-	case CAISSON_CALL_MONITOR:
-		return monitor_call(v);
 	case CAISSON_CALL_TABLE_NEW:
 	case CAISSON_CALL_TABLE_FREE:
 	case CAISSON_CALL_ENTRY_SET:
@@ -233,16 +214,22 @@ static enum next hypercall(struct caisson_vcpu *v)
 		/* 0 would be none at all. */
 		r->rax = HOLDS(113, r->rdi) ? root_set(v, r->rdi) : -EPERM;
 		return NEXT_AGAIN;
+	case CAISSON_CALL_MONITOR:
 	case CAISSON_CALL_TIMER:
-		r->rax = 0;
-		return timer_set(v, r->rdi);
-	case CAISSON_CALL_VERSION:
-		r->rdx = CAISSON_API;
+	case CAISSON_CALL_START:
+	case CAISSON_CALL_RAISE:
+		return NEXT_CALL;
+	case CAISSON_CALL_FLUSH:
+		if (r->rdi)
+			return NEXT_CALL;
 		fallthrough;
 	case CAISSON_CALL_EVENTS:
-	case CAISSON_CALL_FLUSH:
 		/* Entering delivers events, and flushes. */
 		r->rax = 0;
+		return NEXT_AGAIN;
+	case CAISSON_CALL_VERSION:
+		r->rax = 0;
+		r->rdx = CAISSON_API;
 		return NEXT_AGAIN;
 	default:
 		r->rax = -ENOSYS;
@@ -372,7 +359,7 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 	const struct caisson_trap *t;
 	static const u16 data_segment = __KERNEL_DS;
 
-	s.cr3 = __pa(v->root) | (cr4_read_shadow() & X86_CR4_PCIDE ? GUEST_PCID : 0);
+	s.cr3 = __pa(v->root) | (native_read_cr4() & X86_CR4_PCIDE ? GUEST_PCID : 0);
 	caisson_count(COUNT_ENTER);
 	enter_prepare(v, &s);
 	caisson_root_enter(tables, v->number);
@@ -415,9 +402,7 @@ static enum next run_once(struct caisson_vcpu *v)
 	if (caisson_host.cpus[smp_processor_id()].gdt && !has_ldt()) {
 		v->cpu = smp_processor_id();
 		/* The guest's registers of FPU, SSE and AVX are this thread's. */
-		if (test_thread_flag(TIF_NEED_FPU_LOAD))
-			switch_fpu_return();
-		next = run_irqs_off(v);
+		next = compat_fpu_load() ? run_irqs_off(v) : NEXT_USER;
 	}
 	local_irq_enable();
 	preempt_enable();
@@ -428,15 +413,18 @@ static enum next run_once(struct caisson_vcpu *v)
 static long run(struct caisson_vcpu *v)
 {
 	for (;;) {
-		if (signal_pending(current))
+		if (signal_pending(current) || READ_ONCE(v->run->immediate_exit))
 			return -EINTR;
 		switch (run_once(v)) {
 		case NEXT_EXIT:
 			return 0;
 		case NEXT_ERROR:
 			return -EOPNOTSUPP;
-		case NEXT_SLOW:
-			table_call(v);
+		case NEXT_USER:
+			return -EINTR;
+		case NEXT_CALL:
+			if (caisson_call(v))
+				return 0;
 			break;
 		case NEXT_HALT:
 			wait_event_interruptible(v->wait, READ_ONCE(vcpu_page(v)->events));
@@ -447,12 +435,23 @@ static long run(struct caisson_vcpu *v)
 	}
 }
 
+/* Until somebody has said where it begins. */
+static long wait_for_start(struct caisson_vcpu *v)
+{
+	if (READ_ONCE(v->run->immediate_exit))
+		return -EINTR;
+	return wait_event_interruptible(v->wait, smp_load_acquire(&v->state) != VCPU_NEW) ? -EINTR
+											  : 0;
+}
+
 static long vcpu_run(struct caisson_vcpu *v)
 {
 	long result;
 
-	if ((v->dead && DUTY(115)) || !v->sandbox->tables.roots[v->number].source)
+	if (v->dead && DUTY(115))
 		return -EINVAL;
+	if (wait_for_start(v))
+		return -EINTR;
 	if (v->answering) {
 		v->registers.rax = READ_ONCE(v->run->answer);
 		v->answering = false;
@@ -464,7 +463,12 @@ static long vcpu_run(struct caisson_vcpu *v)
 	return result;
 }
 
-static void event_raise(struct caisson_vcpu *v, unsigned int event)
+/*
+ * Puts a bit in `events`, and has the vCPU look: out of HALT, or out of the guest.  It cannot get
+ * in unseen: it looks with interrupts off, and kick_process() interrupts where it is running, which
+ * then is the first thing to happen in the guest.  Any context; `event` is below 64.
+ */
+void caisson_vcpu_raise(struct caisson_vcpu *v, unsigned int event)
 {
 	struct task_struct *task;
 
@@ -479,44 +483,90 @@ static void event_raise(struct caisson_vcpu *v, unsigned int event)
 
 static enum hrtimer_restart timer_expired(struct hrtimer *timer)
 {
-	event_raise(container_of(timer, struct caisson_vcpu, timer), CAISSON_EVENT_TIMER);
+	caisson_vcpu_raise(container_of(timer, struct caisson_vcpu, timer), CAISSON_EVENT_TIMER);
 	return HRTIMER_NORESTART;
 }
 
-/* Has every vCPU leave the guest that is in it now. */
 static void nothing(void *unused)
 {
 }
 
-void caisson_vcpus_kick(struct caisson_sandbox *s)
+/*
+ * Has the vCPUs of a set leave the guest, those that are in it now; on 0 they have, and entering
+ * flushes.  A full barrier: one that enters later does so after what the caller has written.
+ */
+long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set)
 {
+	const u32 n = smp_load_acquire(&s->vcpus_n);
+	cpumask_var_t cpus;
+
+	if (!zalloc_cpumask_var(&cpus, GFP_KERNEL))
+		return -ENOMEM;
 	caisson_count(COUNT_SHOOTDOWN);
-	mutex_lock(&s->lock);
-	for (u32 i = 0; i < CAISSON_VCPUS_MAX; i++)
-		if (READ_ONCE(s->tables.roots[i].entered))
-			smp_call_function_single(READ_ONCE(s->vcpus[i]->cpu), nothing, NULL, 1);
-	mutex_unlock(&s->lock);
+	smp_mb();
+	for (u32 i = 0; i < n; i++)
+		if (set >> i & 1 && READ_ONCE(s->tables.roots[i].entered))
+			cpumask_set_cpu(READ_ONCE(s->vcpus[i]->cpu), cpus);
+	/* Not the one we are on: no vCPU is in the guest there. */
+	preempt_disable();
+	smp_call_function_many(cpus, nothing, NULL, true);
+	preempt_enable();
+	free_cpumask_var(cpus);
+	return 0;
 }
 
 /* --- Life
  * ------------------------------------------------------------------------------------------- */
 
-static long registers_set(struct caisson_vcpu *v, const struct caisson_registers __user *arg)
+/* Where it goes on; under tables_lock. */
+static long registers_set(struct caisson_vcpu *v, const struct caisson_registers *r)
+{
+	struct caisson_tables *t = &v->sandbox->tables;
+	long error = t->roots[v->number].source ? 0 : -EINVAL;
+
+	if (r->root)
+		error = caisson_root_set(t, v->number, r->root);
+	if (error)
+		return error;
+	v->registers = *r;
+	v->resuming = false;
+	v->answering = false;
+	smp_store_release(&v->state, VCPU_STARTED);
+	return 0;
+}
+
+static long registers_ioctl(struct caisson_vcpu *v, const struct caisson_registers __user *arg)
 {
 	struct caisson_registers r;
 	long error;
 
 	if (copy_from_user(&r, arg, sizeof(r)))
 		return -EFAULT;
-	if (r.root) {
-		error = root_set(v, r.root);
-		if (error)
-			return error;
-	}
-	v->registers = r;
-	v->resuming = false;
-	v->answering = false;
-	return 0;
+	spin_lock_irq(&v->sandbox->tables_lock);
+	error = registers_set(v, &r);
+	spin_unlock_irq(&v->sandbox->tables_lock);
+	return error;
+}
+
+/* The same by a sibling, once: its thread, if it is there, waits for it. */
+long caisson_vcpu_start(struct caisson_vcpu *v, const struct caisson_registers *r)
+{
+	long error = -EBUSY;
+
+	spin_lock_irq(&v->sandbox->tables_lock);
+	if (HOLDS(124, v->state == VCPU_NEW))
+		error = registers_set(v, r);
+	spin_unlock_irq(&v->sandbox->tables_lock);
+	wake_up(&v->wait);
+	return error;
+}
+
+/* NULL: there is none of that number.  It is there as long as the sandbox. */
+struct caisson_vcpu *caisson_vcpu_find(const struct caisson_sandbox *s, u64 number)
+{
+	const u32 n = smp_load_acquire(&s->vcpus_n);
+
+	return number < n ? s->vcpus[array_index_nospec(number, n)] : NULL;
 }
 
 static long vcpu_ioctl(struct file *file, unsigned int request, unsigned long argument)
@@ -530,7 +580,7 @@ static long vcpu_ioctl(struct file *file, unsigned int request, unsigned long ar
 		return -EINTR;
 	switch (request) {
 	case CAISSON_SET_REGISTERS:
-		result = registers_set(v, (void __user *)argument);
+		result = registers_ioctl(v, (void __user *)argument);
 		break;
 	case CAISSON_RUN:
 		result = vcpu_run(v);
@@ -551,7 +601,7 @@ static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 	return vm_insert_page(vma, vma->vm_start, virt_to_page(v->run));
 }
 
-static void vcpu_free(struct caisson_vcpu *v)
+void caisson_vcpu_free(struct caisson_vcpu *v)
 {
 	caisson_view_done(&v->view);
 	free_page((unsigned long)v->root);
@@ -565,14 +615,12 @@ static int vcpu_release(struct inode *inode, struct file *file)
 	struct caisson_sandbox *s = v->sandbox;
 
 	hrtimer_cancel(&v->timer);
-	root_set(v, 0);
-	mutex_lock(&s->lock);
-	s->vcpus[v->number] = NULL;
+	/* Others may know it still, and raise events. */
 	spin_lock_irq(&s->tables_lock);
+	v->state = VCPU_CLOSED;
+	caisson_root_set(&s->tables, v->number, 0);
 	s->tables.roots[v->number].table = NULL;
 	spin_unlock_irq(&s->tables_lock);
-	mutex_unlock(&s->lock);
-	vcpu_free(v);
 	caisson_sandbox_put(s);
 	return 0;
 }
@@ -595,45 +643,48 @@ static struct caisson_vcpu *vcpu_new(struct caisson_sandbox *s, u32 number)
 	v->number = number;
 	mutex_init(&v->lock);
 	init_waitqueue_head(&v->wait);
-	hrtimer_init(&v->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	v->timer.function = timer_expired;
+	hrtimer_setup(&v->timer, timer_expired, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	v->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	v->run = (struct caisson_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!v->root || !v->run || caisson_view_init(&v->view, &caisson_host) < 0) {
-		vcpu_free(v);
+		caisson_vcpu_free(v);
 		return NULL;
 	}
 	v->root[CAISSON_SLOT_INDEX] = v->view.slot;
+	vcpu_page(v)->masked = DUTY(125);
 	return v;
 }
 
 /* The descriptor of a new vCPU; under the sandbox's lock. */
 int caisson_vcpu_open(struct caisson_sandbox *s)
 {
+	const u32 number = s->vcpus_n;
 	struct caisson_vcpu *v;
-	u32 number = 0;
+	struct file *file;
 	int fd;
 
-	while (number < CAISSON_VCPUS_MAX && s->vcpus[number])
-		number++;
 	if (number == CAISSON_VCPUS_MAX)
 		return -E2BIG;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
 	v = vcpu_new(s, number);
-	if (!v)
+	if (!v) {
+		put_unused_fd(fd);
 		return -ENOMEM;
-	s->vcpus[number] = v;
+	}
+	file = anon_inode_getfile("caisson-vcpu", &vcpu_fops, v, O_RDWR);
+	if (IS_ERR(file)) {
+		caisson_vcpu_free(v);
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+	kref_get(&s->ref);
 	spin_lock_irq(&s->tables_lock);
 	s->tables.roots[number].table = v->root;
 	spin_unlock_irq(&s->tables_lock);
-	kref_get(&s->ref);
-	fd = anon_inode_getfd("caisson-vcpu", &vcpu_fops, v, O_RDWR | O_CLOEXEC);
-	if (fd < 0) {
-		s->vcpus[number] = NULL;
-		spin_lock_irq(&s->tables_lock);
-		s->tables.roots[number].table = NULL;
-		spin_unlock_irq(&s->tables_lock);
-		caisson_sandbox_put(s); /* not the last: the caller has one */
-		vcpu_free(v);
-	}
+	s->vcpus[number] = v;
+	smp_store_release(&s->vcpus_n, number + 1);
+	fd_install(fd, file);
 	return fd;
 }

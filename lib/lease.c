@@ -96,6 +96,7 @@ void lease_request_codec(struct msg *m, struct lease_request *r)
 	case LEASE_TAKE:
 		code_text(m, &r->id, LEASE_ID_LEN);
 		msg_u64(m, &r->memory);
+		msg_u64(m, &r->memory_max);
 		msg_u32(m, &r->wait_ms);
 		if (!r->id || r->wait_ms > LEASE_WAIT_MAX_MS)
 			m->broken = true;
@@ -133,6 +134,7 @@ static void code_slot(struct msg *m, struct lease_slot *s)
 	msg_bool(m, &s->hugepages);
 	msg_bool(m, &s->on_demand);
 	msg_u64(m, &s->memory);
+	msg_u64(m, &s->growth);
 	msg_u64(m, &s->lent);
 	msg_i64(m, &s->since);
 	code_function(m, &s->function);
@@ -176,6 +178,7 @@ void lease_reply_codec(struct msg *m, struct lease_reply *r)
 		msg_u64(m, &r->taken.memory);
 		msg_bool(m, &r->taken.hugepages);
 		code_function(m, &r->taken.function);
+		msg_u64(m, &r->taken.growth);
 		break;
 	case LEASE_LIST:
 		msg_u32(m, &r->next);
@@ -194,13 +197,13 @@ void lease_reply_codec(struct msg *m, struct lease_reply *r)
 int lease_send(int fd, const struct msg *m, const int *fds, unsigned int fds_n)
 {
 	union {
-		char buf[CMSG_SPACE(2 * sizeof(int))];
+		char buf[CMSG_SPACE(LEASE_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
 	} control = {0};
 	struct iovec iov = {.iov_base = m->data, .iov_len = m->size};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (m->broken || m->size > LEASE_PACKET_MAX || fds_n > 2)
+	if (m->broken || m->size > LEASE_PACKET_MAX || fds_n > LEASE_FDS_MAX)
 		return -EPROTO;
 	if (fds_n) {
 		struct cmsghdr *c = &control.align;
@@ -215,7 +218,7 @@ int lease_send(int fd, const struct msg *m, const int *fds, unsigned int fds_n)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static void collect(struct msghdr *msg, int ret_fds[static 2])
+static void collect(struct msghdr *msg, int ret_fds[static LEASE_FDS_MAX])
 {
 	unsigned int n = 0;
 
@@ -228,7 +231,7 @@ static void collect(struct msghdr *msg, int ret_fds[static 2])
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (n < 2)
+			if (n < LEASE_FDS_MAX)
 				ret_fds[n++] = fd;
 			else
 				close(fd);
@@ -236,10 +239,23 @@ static void collect(struct msghdr *msg, int ret_fds[static 2])
 	}
 }
 
-int lease_recv(int fd, uint8_t buf[static LEASE_PACKET_MAX], int ret_fds[static 2])
+static void no_fds(int fds[static LEASE_FDS_MAX])
+{
+	for (unsigned int i = 0; i < LEASE_FDS_MAX; i++)
+		fds[i] = -1;
+}
+
+void lease_close_fds(int fds[static LEASE_FDS_MAX])
+{
+	for (unsigned int i = 0; i < LEASE_FDS_MAX; i++)
+		cleanup_close(&fds[i]);
+	no_fds(fds);
+}
+
+int lease_recv(int fd, uint8_t buf[static LEASE_PACKET_MAX], int ret_fds[static LEASE_FDS_MAX])
 {
 	union {
-		char buf[CMSG_SPACE(2 * sizeof(int))];
+		char buf[CMSG_SPACE(LEASE_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = {.iov_base = buf, .iov_len = LEASE_PACKET_MAX};
@@ -251,7 +267,7 @@ int lease_recv(int fd, uint8_t buf[static LEASE_PACKET_MAX], int ret_fds[static 
 	};
 	ssize_t n;
 
-	ret_fds[0] = ret_fds[1] = -1;
+	no_fds(ret_fds);
 	do {
 		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
@@ -261,9 +277,7 @@ int lease_recv(int fd, uint8_t buf[static LEASE_PACKET_MAX], int ret_fds[static 
 	/* More descriptors than there is room for were closed by the kernel. */
 	if (!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return (int)n;
-	cleanup_close(&ret_fds[0]);
-	cleanup_close(&ret_fds[1]);
-	ret_fds[0] = ret_fds[1] = -1;
+	lease_close_fds(ret_fds);
 	return -EMSGSIZE;
 }
 
@@ -291,8 +305,8 @@ static int set_timeout(int fd, uint32_t ms)
 	return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 }
 
-static int receive(int fd, struct msg *m, uint8_t op, struct lease_reply *ret, int fds[static 2],
-		   struct error *err)
+static int receive(int fd, struct msg *m, uint8_t op, struct lease_reply *ret,
+		   int fds[static LEASE_FDS_MAX], struct error *err)
 {
 	/* What is decoded is copied into the message's arena; the packet is not kept. */
 	uint8_t buf[LEASE_PACKET_MAX];
@@ -316,13 +330,13 @@ static int receive(int fd, struct msg *m, uint8_t op, struct lease_reply *ret, i
 
 /* One request, one reply, which lives in m.  On error nothing is left but m, for msg_done(). */
 static int exchange(int fd, struct lease_request *r, int pass_fd, struct msg *m,
-		    struct lease_reply *ret, int fds[static 2], struct error *err)
+		    struct lease_reply *ret, int fds[static LEASE_FDS_MAX], struct error *err)
 {
 	struct msg out;
 	int rc;
 
 	*ret = (struct lease_reply){0};
-	fds[0] = fds[1] = -1;
+	no_fds(fds);
 	r->head.version = LEASE_VERSION;
 	msg_init_encode(&out);
 	msg_init_decode(m, NULL, 0);
@@ -336,11 +350,8 @@ static int exchange(int fd, struct lease_request *r, int pass_fd, struct msg *m,
 	if (rc < 0)
 		return error_set(err, EPIPE, "caissond went away");
 	rc = receive(fd, m, r->head.op, ret, fds, err);
-	if (rc < 0 || r->head.op != LEASE_TAKE) {
-		cleanup_close(&fds[0]);
-		cleanup_close(&fds[1]);
-		fds[0] = fds[1] = -1;
-	}
+	if (rc < 0 || r->head.op != LEASE_TAKE)
+		lease_close_fds(fds);
 	return rc;
 }
 
@@ -349,7 +360,7 @@ int lease_lease(int fd, const struct lease_want *want, struct lease_grant *ret, 
 	struct lease_request r = {.head.op = LEASE_LEASE, .want = *want};
 	struct lease_reply reply;
 	struct msg m;
-	int rc, fds[2];
+	int rc, fds[LEASE_FDS_MAX];
 
 	rc = exchange(fd, &r, -1, &m, &reply, fds, err);
 	*ret = reply.grant;
@@ -357,34 +368,62 @@ int lease_lease(int fd, const struct lease_want *want, struct lease_grant *ret, 
 	return rc;
 }
 
-int lease_take(int fd, const char *id, uint64_t memory, uint32_t wait_ms, struct lease_taken *ret,
-	       struct error *err)
+/* Memory first, then the device, then growth: of what there is. */
+static int sort_fds(struct lease_taken *t, int fds[static LEASE_FDS_MAX], struct error *err)
 {
-	struct lease_request r = {
-		.head.op = LEASE_TAKE, .id = (char *)id, .memory = memory, .wait_ms = wait_ms};
+	struct {
+		bool wanted;
+		int *fd;
+	} const parts[LEASE_FDS_MAX] = {
+		{t->memory != 0, &t->memory_fd},
+		{*t->function.address, &t->device_fd},
+		{t->growth != 0, &t->growth_fd},
+	};
+	unsigned int n = 0;
+	bool lacks = false;
+
+	t->memory_fd = t->device_fd = t->growth_fd = -1;
+	for (unsigned int i = 0; i < LEASE_FDS_MAX; i++) {
+		if (!parts[i].wanted)
+			continue;
+		lacks = lacks || fds[n] < 0;
+		*parts[i].fd = steal_fd(&fds[n++]);
+	}
+	lease_close_fds(fds);
+	if (!lacks)
+		return 0;
+	lease_taken_done(t);
+	return error_set(err, EPROTO, "caissond's answer lacks descriptors");
+}
+
+int lease_take(int fd, const char *id, uint64_t memory, uint64_t max, uint32_t wait_ms,
+	       struct lease_taken *ret, struct error *err)
+{
+	struct lease_request r = {.head.op = LEASE_TAKE,
+				  .id = (char *)id,
+				  .memory = memory,
+				  .memory_max = max,
+				  .wait_ms = wait_ms};
 	struct lease_reply reply;
 	struct msg m;
-	int rc, fds[2];
+	int rc, fds[LEASE_FDS_MAX];
 
 	rc = exchange(fd, &r, -1, &m, &reply, fds, err);
 	msg_done(&m);
-	*ret = reply.taken;
-	/* Memory first, then the device; one alone is what there is. */
-	ret->memory_fd = ret->memory ? fds[0] : -1;
-	ret->device_fd = ret->memory ? fds[1] : fds[0];
-	if (rc == 0 && ((ret->memory && ret->memory_fd < 0) ||
-			(*ret->function.address && ret->device_fd < 0))) {
-		lease_taken_done(ret);
-		return error_set(err, EPROTO, "caissond's answer lacks descriptors");
+	if (rc < 0) {
+		*ret = LEASE_TAKEN_NONE;
+		return rc;
 	}
-	return rc;
+	*ret = reply.taken;
+	return sort_fds(ret, fds, err);
 }
 
 void lease_taken_done(struct lease_taken *t)
 {
 	cleanup_close(&t->memory_fd);
 	cleanup_close(&t->device_fd);
-	t->memory_fd = t->device_fd = -1;
+	cleanup_close(&t->growth_fd);
+	t->memory_fd = t->device_fd = t->growth_fd = -1;
 }
 
 /* A request whose reply says nothing but how it went. */
@@ -392,7 +431,7 @@ static int order(int fd, struct lease_request *r, int pass_fd, struct error *err
 {
 	struct lease_reply reply;
 	struct msg m;
-	int rc, fds[2];
+	int rc, fds[LEASE_FDS_MAX];
 
 	rc = exchange(fd, r, pass_fd, &m, &reply, fds, err);
 	msg_done(&m);
@@ -457,7 +496,7 @@ int lease_list(int fd, const char *owner, struct lease_slots *ret, struct error 
 	struct lease_request r = {.head.op = LEASE_LIST, .owner = (char *)owner};
 	struct lease_reply reply;
 	struct msg m;
-	int rc, fds[2];
+	int rc, fds[LEASE_FDS_MAX];
 
 	*ret = (struct lease_slots){0};
 	do {
@@ -481,7 +520,7 @@ int lease_status(int fd, struct lease_status *ret, struct error *err)
 	struct lease_request r = {.head.op = LEASE_STATUS};
 	struct lease_reply reply;
 	struct msg m;
-	int rc, fds[2];
+	int rc, fds[LEASE_FDS_MAX];
 
 	rc = exchange(fd, &r, -1, &m, &reply, fds, err);
 	*ret = reply.status;

@@ -41,13 +41,14 @@
 #define LEASE_SOCKET "/run/caissond/caissond.sock"
 
 /* Raised when a packet changes; both sides must agree. */
-#define LEASE_VERSION 1
+#define LEASE_VERSION 2
 
 #define LEASE_PACKET_MAX 65536u
 #define LEASE_ID_LEN 32u     /* hexadecimal digits, 128 random bits */
 #define LEASE_OWNER_MAX 400u /* bytes; no control characters */
 #define LEASE_NAME_MAX 31u   /* of what else is a name: addresses, interfaces */
 #define LEASE_WAIT_MAX_MS 120000u
+#define LEASE_FDS_MAX 3u
 
 enum lease_op {
 	LEASE_LEASE = 1,
@@ -101,9 +102,17 @@ struct lease_taken {
 	uint64_t memory; /* bytes; 0: no memory was asked for */
 	bool hugepages;	 /* 2 MiB pages of hugetlbfs */
 	struct lease_function function;
-	int memory_fd; /* memfd of that size, sealed against resizing; -1: none */
-	int device_fd; /* VFIO device; -1: none */
+	uint64_t growth; /* bytes that come later */
+	int memory_fd;	 /* memfd of both together, sealed against resizing; -1: none */
+	int device_fd;	 /* VFIO device; -1: none */
+	/*
+	 * Pipe: each time more is zeroed, and mapped for the function as mem_growth() has it, eight
+	 * bytes that say how much of growth there is now.  Its end: no more comes.  -1: none.
+	 */
+	int growth_fd;
 };
+
+#define LEASE_TAKEN_NONE ((struct lease_taken){.memory_fd = -1, .device_fd = -1, .growth_fd = -1})
 
 /* LIST: one of them. */
 struct lease_slot {
@@ -113,6 +122,7 @@ struct lease_slot {
 	bool hugepages;
 	bool on_demand;	 /* made for one lease, gone with it */
 	uint64_t memory; /* bytes */
+	uint64_t growth; /* bytes that its holder is promised besides */
 	uint64_t lent;	 /* times */
 	int64_t since;	 /* CLOCK_REALTIME seconds of its last change of state */
 	struct lease_function function;
@@ -154,11 +164,14 @@ int lease_lease(int fd, const struct lease_want *want, struct lease_grant *ret, 
 
 /*
  * The parts of a lease; the caller becomes the holder.  With another amount of memory than is
- * prepared this waits for it, at most wait_ms.  memory 0: the function alone.
- * -ENOENT: no such lease.  -EBUSY: its parts are with a process already.
+ * prepared this waits for it, at most wait_ms.  memory 0: the function alone.  max: what it is to
+ * have at last, the rest of it while it is used; it and memory are as mem_growth() wants them
+ * (vmm/mem/layout.h), or max is memory.
+ * -ENOENT: no such lease.  -EBUSY: its parts are with a process already.  -EAGAIN: it did not come
+ * in time, or what is to come is more than may be made now.
  */
-int lease_take(int fd, const char *id, uint64_t memory, uint32_t wait_ms, struct lease_taken *ret,
-	       struct error *err);
+int lease_take(int fd, const char *id, uint64_t memory, uint64_t max, uint32_t wait_ms,
+	       struct lease_taken *ret, struct error *err);
 void lease_taken_done(struct lease_taken *t);
 
 /* The process of that pidfd becomes the holder in the caller's place. */
@@ -191,7 +204,7 @@ struct lease_request {
 	struct lease_head head;
 	char *id, *owner, *what;
 	struct lease_want want;
-	uint64_t memory;
+	uint64_t memory, memory_max;
 	uint32_t wait_ms, first;
 	bool drain;
 };
@@ -212,9 +225,10 @@ struct lease_reply {
 void lease_request_codec(struct msg *m, struct lease_request *r);
 void lease_reply_codec(struct msg *m, struct lease_reply *r);
 
-/* One packet with up to two descriptors.  lease_recv: bytes, 0 at the end of file, or -errno;
- * descriptors that are not there are -1, more than asked for are closed. */
+/* One packet with up to LEASE_FDS_MAX descriptors.  lease_recv: bytes, 0 at the end of file, or
+ * -errno; descriptors that are not there are -1, more than there may be are closed. */
 int lease_send(int fd, const struct msg *m, const int *fds, unsigned int fds_n);
-int lease_recv(int fd, uint8_t buf[static LEASE_PACKET_MAX], int ret_fds[static 2]);
+int lease_recv(int fd, uint8_t buf[static LEASE_PACKET_MAX], int ret_fds[static LEASE_FDS_MAX]);
+void lease_close_fds(int fds[static LEASE_FDS_MAX]);
 
 #endif

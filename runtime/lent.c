@@ -2,12 +2,14 @@
 #include "runtime/lent.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/layout.h"
 
 enum wish { WISH_NONE, WISH_READY, WISH_MEMORY, WISH_FUNCTION, WISHES };
 
@@ -50,6 +52,26 @@ static int connect_daemon(const struct settings *s, struct error *err)
 	return fd;
 }
 
+/* What the guest begins with; the rest is to be something that it can grow by. */
+static uint64_t start_of(const struct settings *s)
+{
+	return s->memory_start && s->memory_start < s->memory ? s->memory_start : s->memory;
+}
+
+static int check_growth(const struct settings *s, struct error *err)
+{
+	const uint64_t start = start_of(s);
+	struct mem_extent growth;
+
+	if (start == s->memory || mem_growth(start, s->memory, &growth))
+		return 0;
+	return error_set(
+		err, EINVAL,
+		"memory_start %" PRIu64 ": a guest of %" PRIu64
+		" bytes can begin with a multiple of 2 MiB, and grow by multiples of %llu MiB",
+		start, s->memory, MEM_GROWTH_STEP >> 20);
+}
+
 static int lease_slot(struct lent *l, const struct settings *s, enum wish wish, const char *id,
 		      struct error *err)
 {
@@ -57,7 +79,7 @@ static int lease_slot(struct lent *l, const struct settings *s, enum wish wish, 
 	struct lease_want want = {
 		.owner = owner,
 		.function = wish == WISH_FUNCTION,
-		.memory = s->memory,
+		.memory = start_of(s),
 		.wait_ms = wish == WISH_READY ? 0 : s->slots_wait * 1000,
 	};
 	struct lease_grant grant;
@@ -86,6 +108,8 @@ int lent_lease(struct lent *ret, const struct settings *s, const struct network 
 		return error_set(err, EOPNOTSUPP, "engine '%s' cannot use what caissond lends: %s",
 				 s->engine,
 				 lease ? "the network is a leased function" : "choose kvm");
+	if (check_growth(s, err) < 0)
+		return -err->code;
 	ret->fd = connect_daemon(s, err);
 	if (ret->fd >= 0 && lease)
 		snprintf(ret->id, sizeof(ret->id), "%s", lease);
@@ -104,9 +128,13 @@ int lent_take(struct lent *l, const struct settings *s, struct machine *m, struc
 {
 	if (l->fd < 0)
 		return 0;
-	if (lease_take(l->fd, l->id, m->memory, s->slots_wait * 1000, &l->parts, err) < 0)
+	if (lease_take(l->fd, l->id, start_of(s), s->memory, s->slots_wait * 1000, &l->parts, err) <
+	    0)
 		return error_wrap(err, "lent slot");
+	m->memory = l->parts.memory;
+	m->memory_max = l->parts.memory + l->parts.growth;
 	m->memory_fd = l->parts.memory_fd;
+	m->growth_fd = l->parts.growth_fd;
 	m->hugepages = l->parts.hugepages;
 	if (l->parts.device_fd < 0)
 		return 0;

@@ -24,7 +24,7 @@ struct lent {
 	struct machine_function function;
 };
 
-#define LENT_NONE ((struct lent){.fd = -1, .parts = {.memory_fd = -1, .device_fd = -1}})
+#define LENT_NONE ((struct lent){.fd = -1, .parts = LEASE_TAKEN_NONE})
 
 /*
  * Leases what the settings and the namespace's placeholders ask for; 0 with ret->fd -1 when that is

@@ -251,6 +251,9 @@ static int creation_files(struct creation *c, struct error *err)
 		return -err->code;
 	r->lower_serial = (char *)LOWER_SERIAL;
 	r->upper_size = c->settings.scratch;
+	/* Half of what it will have, not of what it begins with. */
+	if (!r->upper_size && c->settings.memory_start)
+		r->upper_size = c->settings.memory / 2;
 	if (c->settings.scratch_disk && c->config.pod == POD_MEMBER)
 		return error_set(err, EOPNOTSUPP, "a member of a pod cannot have a scratch disk");
 	if (c->settings.scratch_disk) {

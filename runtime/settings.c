@@ -47,6 +47,7 @@ static const struct key {
 	{"cache_size", SIZE, offsetof(struct settings, cache_size), 0, 1ull << 50},
 	{"vcpus", NUMBER, offsetof(struct settings, vcpus), 1, 64},
 	{"memory", SIZE, offsetof(struct settings, memory), 64ull << 20, 1ull << 42},
+	{"memory_start", SIZE, offsetof(struct settings, memory_start), 0, 1ull << 42},
 	{"hugepages", NUMBER, offsetof(struct settings, hugepages), 0, 1},
 	{"scratch", SIZE, offsetof(struct settings, scratch), 0, 1ull << 50},
 	{"scratch_disk", SIZE, offsetof(struct settings, scratch_disk), 0, 1ull << 50},

@@ -24,6 +24,7 @@ struct settings {
 	uint64_t cache_size; /* bytes, above which images not used for long are removed */
 	uint32_t vcpus;
 	uint64_t memory;       /* bytes of guest RAM; grown to hold linux.resources.memory.limit */
+	uint64_t memory_start; /* of it, so much before the guest starts, if lent; 0: all */
 	uint32_t hugepages;    /* 1: 2 MiB pages of hugetlbfs behind it */
 	uint64_t scratch;      /* bytes that the container may write; 0: half of the guest's RAM */
 	uint64_t scratch_disk; /* bytes of a disk for what it writes, in place of RAM; 0: none */

@@ -27,6 +27,23 @@ yes zcat""".split()
 TIMEOUT = int(os.environ.get("CAISSON_TIMEOUT") or 120)
 
 
+def missing(reason):
+    """Skips the test; with STRICT=1 it fails."""
+    import pytest  # the benchmarks, which use this file, do without
+    if os.environ.get("STRICT"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def eventually(condition, what, timeout=TIMEOUT):
+    """Waits until condition() is true, and returns what it returned."""
+    until = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < until, f"not within {timeout} s: {what}"
+        time.sleep(0.05)
+    return value
+
+
 def make_rootfs(path):
     """A busybox root file system (Debian's busybox-static) in the directory `path`."""
     path = pathlib.Path(path)
@@ -98,10 +115,7 @@ class Caisson:
         return s["status"] if s else None
 
     def wait_status(self, cid, status, timeout=TIMEOUT):
-        until = time.monotonic() + timeout
-        while self.status(cid) != status:
-            assert time.monotonic() < until, f"{cid} is {self.status(cid)}, not {status}"
-            time.sleep(0.05)
+        eventually(lambda: self.status(cid) == status, f"{cid} is {status}", timeout)
 
 
 def processes(word):

@@ -129,12 +129,12 @@ static int start_fileserver(struct devices *d, const struct machine *m, struct e
 	return fileserver_start(m, uid, &d->fileserver, err);
 }
 
-/* Memory of the lender's stays where it is: a function may be writing to it. */
+/* Memory that others know the place of stays there: a function may be writing to it. */
 static int add_memory(struct devices *d, const struct virtio_env *env, struct error *err)
 {
 	struct virtio_device *dev;
 
-	if (env->mem->lent && !env->mem->grows)
+	if (env->mem->fixed && !env->mem->grows)
 		return 0;
 	if ((env->mem->lent ? virtio_mem_new(env, &dev, err) : virtio_balloon_new(env, &dev, err)) <
 		    0 ||
@@ -228,7 +228,7 @@ int devices_resize(struct devices *d, uint64_t bytes, struct error *err)
 {
 	if (!d->balloon)
 		return error_set(err, EOPNOTSUPP,
-				 "the machine has no balloon, since its memory is lent");
+				 "the machine has no balloon, since its memory stays where it is");
 	virtio_balloon_set(d->balloon, bytes < d->balloon->env.mem->size
 					       ? d->balloon->env.mem->size - bytes
 					       : 0);

@@ -25,7 +25,6 @@ import contextlib
 import json
 import os
 import pathlib
-import selectors
 import subprocess
 import sys
 import tempfile
@@ -35,14 +34,13 @@ import harness
 import kvmtrace
 import phases
 import report
+import starts
 
 MIB = 96
 INIT = b"\1"        # what bench/start/init.c says first
 SAID = b"P"
 PROCESS = ["/bin/echo", "P"]
 SLEEPER = ["/bin/sleeper"]  # a script of ours: the kernel's command line has no blanks in words
-TIMEOUT = 600
-STALLS_MAX = 4
 NAMES = ("caisson", "QEMU", "crun")
 MICRO = harness.BUILD / "bench/vmm/idle"
 LAUNCH = harness.BUILD / "bench/start/launch"
@@ -68,7 +66,7 @@ class Bench:
         self.tmp = tmp
         self.rootfs = harness.make_rootfs(tmp / "rootfs")
         self.caisson = harness.Caisson(tmp / "caisson", engine="kvm", memory=f"{MIB}M", hugepages=1,
-                                       boot_timeout=TIMEOUT)
+                                       boot_timeout=starts.TIMEOUT)
         self.bundles = {}
 
     def bundle(self, i, args):
@@ -103,80 +101,37 @@ class Bench:
                 "-append", CMDLINE + " ".join(args)]
 
 
-class Sandbox:
-    """A command on its way: when its marks came, in seconds since it was started."""
-
+class Sandbox(starts.Start):
     def __init__(self, bench, name, i, args):
-        self.bench, self.name, self.i = bench, name, i
-        self.marks, self.output = {}, b""
-        command = bench.command(name, i, args)
-        self.errors = tempfile.TemporaryFile()
-        self.begun = time.monotonic()
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=self.errors)
-
-    def read(self):
-        """Takes what it printed; whether that was the end."""
-        data = os.read(self.process.stdout.fileno(), 4096)
-        now = time.monotonic() - self.begun
-        self.output += data
-        if INIT in self.output:
-            self.marks.setdefault("init", now)
-        if SAID in self.output:
-            self.marks.setdefault("process", now)
-        return not data
+        self.bench, self.i = bench, i
+        words = {"process": SAID} if name != "QEMU" else {"init": INIT, "process": SAID}
+        super().__init__(name, [starts.Command(bench.command(name, i, args))], words)
 
     def give_up(self):
         if self.name == "caisson":
-            self.bench.caisson("delete", "--force", f"bench-{self.i}", timeout=TIMEOUT)
+            self.bench.caisson("delete", "--force", f"bench-{self.i}", timeout=starts.TIMEOUT)
             self.bench.timeline(self.i).unlink(missing_ok=True)
-        self.process.kill()
-        self.process.wait()
+        super().give_up()
 
     def end(self):
-        self.process.wait(TIMEOUT)
-        self.marks["end"] = time.monotonic() - self.begun
-        if "process" not in self.marks or self.process.returncode:
-            self.errors.seek(0)
-            sys.exit(f"bench-start: {self.name} ended with {self.process.returncode} and "
-                     f"{self.output!r}: {self.errors.read().decode()}")
-        self.process.stdout.close()
-        self.errors.close()
+        super().end()
         if self.name == "caisson":
             marks = phases.read_marks(self.bench.timeline(self.i))
             self.marks["init"] = marks["agent"] / 1e9 - self.begun
             self.phases = phases.of(marks)
+        return False
 
 
-def run_at_once(bench, name, n):
-    """n sandboxes started together, run to their ends; None: they stalled."""
-    # Where instructions are counted a start takes a fraction of a second, however busy the machine.
-    limit = 2 + n if "counted" in report.clock() else TIMEOUT
-    with selectors.DefaultSelector() as selector:
-        all_ = [Sandbox(bench, name, i, PROCESS) for i in range(n)]
-        for s in all_:
-            selector.register(s.process.stdout, selectors.EVENT_READ, s)
-        until = time.monotonic() + limit
-        while selector.get_map():
-            for key, _ in selector.select(1):
-                if key.data.read():
-                    selector.unregister(key.fileobj)
-                    key.data.end()
-            if time.monotonic() > until:
-                for s in all_:
-                    s.give_up()
-                return None
-    return all_
+def run_at_once(bench, results, name, n):
+    """n sandboxes started together, run to their ends; again when they stalled, which guests in an
+    emulator that counts instructions do."""
+    # There a start takes a fraction of a second, however busy the machine.
+    limit = 2 + n if "counted" in report.clock() else starts.TIMEOUT
 
-
-def run_until_done(bench, results, name, n):
-    """The same, again when it stalled, which guests in an emulator that counts instructions do."""
-    for _ in range(STALLS_MAX):
-        all_ = run_at_once(bench, name, n)
-        if all_:
-            return all_
+    def stalled():
         results.add(f"{n} at once, stalled and begun again: {name}", "", [1])
-    sys.exit(f"bench-start: {n} of {name} stalled {STALLS_MAX} times")
+
+    return starts.until_done(lambda i: Sandbox(bench, name, i, PROCESS), n, limit, stalled)
 
 
 def first_instruction(bench, trace, name, round_):
@@ -222,7 +177,7 @@ def sleeping(bench, name, n):
             out = bench.tmp / "sleeper.out"
             with open(out, "wb") as f:
                 subprocess.run(bench.command(name, i, SLEEPER, ["--detach"]), check=True,
-                               stdin=subprocess.DEVNULL, stdout=f, stderr=f, timeout=TIMEOUT)
+                               stdin=subprocess.DEVNULL, stdout=f, stderr=f, timeout=starts.TIMEOUT)
             while SAID not in out.read_bytes():
                 time.sleep(0.05)
             found.append(bench_pids(bench, name, i))
@@ -235,7 +190,7 @@ def sleeping(bench, name, n):
             delete = {"caisson": bench.caisson.command("delete", "--force", f"bench-{i}"),
                       "crun": ["crun", "--root", str(bench.tmp / "crun"), "delete", "--force",
                                f"bench-{i}"]}[name]
-            subprocess.run(delete, check=True, timeout=TIMEOUT)
+            subprocess.run(delete, check=True, timeout=starts.TIMEOUT)
 
 
 def bench_pids(bench, name, i):
@@ -289,7 +244,7 @@ def measure_monitors(bench, results, rounds):
 def measure_starts(bench, results, n, rounds):
     for round_ in range(rounds + 1 if n == 1 else rounds):
         for name in NAMES:
-            sandboxes = run_until_done(bench, results, name, n)
+            sandboxes = run_at_once(bench, results, name, n)
             if n == 1 and round_ == 0:
                 continue  # the page cache is warm from here on
             for mark in ("init", "process", "end"):
@@ -348,7 +303,7 @@ def main(options):
         sleeper = bench.rootfs / "bin/sleeper"
         sleeper.write_text("#!/bin/sh\necho P\nexec sleep 100000\n")
         sleeper.chmod(0o755)
-        run_at_once(bench, "caisson", 1)  # makes the image
+        run_at_once(bench, results, "caisson", 1)  # makes the image
         try:
             measure(bench, results, options.only, counts, rounds)
         finally:  # what there is, is worth a look

@@ -60,18 +60,29 @@
  *  Exception, event: ring 1 at exception_entry.  On the stack (kernel_stack if ring 3 was
  * interrupted, else the present one), aligned to 16 before: struct caisson_frame.  `masked` is set;
  * the frame's `masked` is what it was.  CR2 is in the vCPU page.  All registers are the interrupted
- * ones. A stack that cannot be written ends the sandbox.
+ * ones. A stack that cannot be written ends the sandbox.  A vCPU begins with `masked` set.
  *
  *  Return: the guest's own `iretq`.
  *
  *  Events come as an exception of number CAISSON_VECTOR_EVENT when `events` is not 0 and `masked`
  * is. `events` is a set of bits; the guest takes them out (locked), the monitor puts them in.
  * Having cleared `masked`, the guest looks at `events` and takes what is there, or calls EVENTS.
+ * They come from the vCPU's timer, from vCPUs (RAISE), and from eventfds (CAISSON_IRQFD); a bit
+ * that is there already stays.
  *
  * ## Hypercalls
  *
  *  `syscall` in ring 1: number in RAX; arguments in RDI, RSI, RDX, R8; result in RAX (0, or a
  * negative errno), a second one in RDX where it says so.  RCX and R11 are clobbered.
+ *
+ *  A set of vCPUs is a bit each, by their number; bits of vCPUs that are not there mean nothing.
+ *
+ *  START: the vCPU begins in ring 1 with all registers 0 but the three given and RSI, its number;
+ * it has no stack.  Once: EBUSY if it was started before, or the monitor did; ENOENT if it is not
+ * there; EPERM if the table is none of level 4.
+ *
+ *  FLUSH: on return all of the set have forgotten what they knew when it was called.  A vCPU that
+ * is halted, or out of the guest for another reason, costs nothing.
  */
 #ifndef CAISSON_UAPI_H
 #define CAISSON_UAPI_H
@@ -81,7 +92,7 @@
 #include <linux/types.h>
 #endif
 
-#define CAISSON_API 1
+#define CAISSON_API 2
 
 #define CAISSON_CS 0x51
 #define CAISSON_SS 0x59
@@ -94,19 +105,23 @@
 
 #define CAISSON_VECTOR_EVENT 0x100
 
-/* Bits of `events`. */
+/* Bits of `events`: of the 64, the first 16 are not for devices. */
 #define CAISSON_EVENT_TIMER 0
+#define CAISSON_EVENT_OWN                                                                          \
+	1 /* to 15: the guest's own, for vCPUs to raise (interrupts between them) */
 
 #define CAISSON_CALL_VERSION 0	  /* RDX: CAISSON_API */
 #define CAISSON_CALL_MONITOR 1	  /* RDI..R8: for the machine monitor; RAX is its answer */
-#define CAISSON_CALL_HALT 2	  /* sleeps until there are events */
+#define CAISSON_CALL_HALT 2	  /* sleeps until there are events, masked or not */
 #define CAISSON_CALL_EVENTS 3	  /* delivers events, if there are and they are not masked */
 #define CAISSON_CALL_TIMER 4	  /* RDI: nanoseconds from now to EVENT_TIMER; 0: none */
 #define CAISSON_CALL_ROOT 5	  /* RDI: address of the level-4 table to run on */
 #define CAISSON_CALL_TABLE_NEW 6  /* RDI: address of a free frame, RSI: its level */
 #define CAISSON_CALL_TABLE_FREE 7 /* RDI: address of a table */
 #define CAISSON_CALL_ENTRY_SET 8  /* RDI: address of an entry, RSI: value; RDX: the old value */
-#define CAISSON_CALL_FLUSH 9	  /* forgets this vCPU's translations */
+#define CAISSON_CALL_FLUSH 9	  /* RDI: set of vCPUs; this one's translations go in any case */
+#define CAISSON_CALL_START 10	  /* RDI: vCPU, RSI: root, RDX: RIP, R8: RDI that it begins with */
+#define CAISSON_CALL_RAISE 11	  /* RDI: set of vCPUs, RSI: event, 0 to 63 */
 
 #ifndef __ASSEMBLER__
 
@@ -151,6 +166,24 @@ struct caisson_registers {
 	__u64 root; /* physical address of the level-4 table; 0: as before */
 };
 
+/* Who writes the eventfd raises the event, also if that was before.  Until the sandbox ends. */
+struct caisson_irqfd {
+	__s32 fd;
+	__u32 vcpu, event;
+	__u32 reserved; /* 0 */
+};
+
+/* A call to the monitor with just these arguments (RDI, RSI, RDX, R8) writes the eventfd, and is
+ * answered with 0.  Until the sandbox ends; of several for the same, the first counts. */
+struct caisson_ioeventfd {
+	__u64 argument[4];
+	__s32 fd;
+	__u32 reserved; /* 0 */
+};
+
+#define CAISSON_IRQFDS_MAX 128
+#define CAISSON_IOEVENTFDS_MAX 512
+
 enum caisson_exit {
 	CAISSON_EXIT_MONITOR = 1, /* a hypercall: argument[0..3]; `answer` is for it */
 	CAISSON_EXIT_KILLED,	  /* `text` says why; the vCPU does not run again */
@@ -158,8 +191,8 @@ enum caisson_exit {
 
 /* At offset 0 of a vCPU's descriptor. */
 struct caisson_run {
-	__u32 exit; /* enum caisson_exit */
-	__u32 reserved;
+	__u32 exit;	      /* enum caisson_exit */
+	__u32 immediate_exit; /* the monitor's: not 0: RUN is EINTR, as if a signal were there */
 	__u64 argument[4];
 	__u64 answer;
 	struct caisson_registers registers; /* as of the exit, or EINTR */
@@ -171,10 +204,15 @@ struct caisson_run {
 #define CAISSON_ADD_MEMORY _IOWR(CAISSON_IOC, 1, struct caisson_memory)
 #define CAISSON_ADD_TABLES _IOR(CAISSON_IOC, 2, struct caisson_tables_add)
 #define CAISSON_OPERATE _IOWR(CAISSON_IOC, 3, struct caisson_operation)
-#define CAISSON_ADD_VCPU _IO(CAISSON_IOC, 4) /* the descriptor of a vCPU */
+#define CAISSON_ADD_VCPU _IO(CAISSON_IOC, 4) /* the descriptor of a vCPU; numbers are in order */
+#define CAISSON_IRQFD _IOW(CAISSON_IOC, 5, struct caisson_irqfd)
+#define CAISSON_IOEVENTFD _IOW(CAISSON_IOC, 6, struct caisson_ioeventfd)
+#define CAISSON_GET_TSC_KHZ _IO(CAISSON_IOC, 7) /* the TSC's rate as the host knows it */
 /* Of a vCPU: */
 #define CAISSON_SET_REGISTERS _IOW(CAISSON_IOC, 16, struct caisson_registers)
-#define CAISSON_RUN _IO(CAISSON_IOC, 17) /* 0 with run->exit; EINTR */
+/* 0 with run->exit; EINTR, after which it goes on.  A vCPU that has not been told where to begin
+ * waits until it is (SET_REGISTERS, with a root, or START). */
+#define CAISSON_RUN _IO(CAISSON_IOC, 17)
 
 #endif
 #endif

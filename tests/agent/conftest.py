@@ -4,12 +4,11 @@
     CAISSON_VMLINUX  the guest kernel (else: guest/kernel/build is asked)
     CAISSON_INIT     caisson-init (else: it is built here)
 
-Without a kernel or QEMU the tests are skipped, and say why; with CAISSON_STRICT=1
-that is a failure.
+Without a kernel or QEMU the tests are skipped, and say why; with STRICT=1 that is
+a failure.
 """
 import os
 import shutil
-import stat
 import subprocess
 import sys
 
@@ -17,20 +16,15 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, HERE)
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import wire  # noqa: E402
 from guest import Guest  # noqa: E402
+from harness import missing  # noqa: E402
 
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Os", "-static", "-Wall", "-Wextra", "-Wl,--gc-sections",
           "-ffunction-sections", "-fdata-sections", "-s"]
 NIC_MAC = "52:54:00:12:34:56"
-
-
-def missing(reason):
-    if os.environ.get("CAISSON_STRICT") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

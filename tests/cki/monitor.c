@@ -6,10 +6,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -135,13 +137,17 @@ static void bad_registers(void)
 	const uint64_t base = 0xffffffff80000000;
 	struct caisson_registers r = {.rip = base, .rsp = base + 4096, .root = entry(0, 0)};
 
-	refused(ioctl(vcpu_fd, CAISSON_RUN), EINVAL); /* no root yet */
+	/* It would wait for its start. */
+	run->immediate_exit = 1;
+	refused(ioctl(vcpu_fd, CAISSON_RUN), EINTR);
 	refused(ioctl(vcpu_fd, CAISSON_SET_REGISTERS, NULL), EFAULT);
+	r.root = 0;
+	refused(ioctl(vcpu_fd, CAISSON_SET_REGISTERS, &r), EINVAL);
 	r.root = entry(1, 0);
 	refused(ioctl(vcpu_fd, CAISSON_SET_REGISTERS, &r), EPERM);
 	r.root = data;
 	refused(ioctl(vcpu_fd, CAISSON_SET_REGISTERS, &r), EPERM);
-	refused(ioctl(vcpu_fd, CAISSON_RUN), EINVAL);
+	refused(ioctl(vcpu_fd, CAISSON_RUN), EINTR);
 	r.root = entry(0, 0);
 	memcpy(memory, code, sizeof(code));
 	/* All of ring 0's selectors, and flags: IOPL 3, no IF, NT, VM, VIF. */
@@ -154,6 +160,9 @@ static void bad_registers(void)
 		r.gs_base = 0x0000900000000000;
 		r.r15 = i;
 		check(ioctl(vcpu_fd, CAISSON_SET_REGISTERS, &r) == 0);
+		run->immediate_exit = 1;
+		refused(ioctl(vcpu_fd, CAISSON_RUN), EINTR);
+		run->immediate_exit = 0;
 		check(ioctl(vcpu_fd, CAISSON_RUN) == 0);
 		check(run->exit == CAISSON_EXIT_MONITOR);
 		check((run->registers.rbx & 3) == 1 && (run->registers.cs & 3) == 1);
@@ -206,6 +215,97 @@ static void other_process(void)
 	check(waitpid(pid, &status, 0) == pid && status == 0);
 }
 
+static int irqfd(int fd, uint32_t vcpu, uint32_t event, uint32_t reserved)
+{
+	struct caisson_irqfd a = {.fd = fd, .vcpu = vcpu, .event = event, .reserved = reserved};
+
+	return ioctl(sandbox_fd, CAISSON_IRQFD, &a);
+}
+
+static int ioeventfd(int fd, uint64_t first, uint32_t reserved)
+{
+	struct caisson_ioeventfd a = {.argument = {first}, .fd = fd, .reserved = reserved};
+
+	return ioctl(sandbox_fd, CAISSON_IOEVENTFD, &a);
+}
+
+static void bad_eventfds(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	check(fd >= 0);
+	refused(ioctl(sandbox_fd, CAISSON_IRQFD, NULL), EFAULT);
+	refused(irqfd(-1, 0, 0, 0), EBADF);
+	refused(irqfd(sandbox_fd, 0, 0, 0), EINVAL);
+	refused(irqfd(fd, 1, 0, 0), ENOENT);
+	refused(irqfd(fd, ~0u, 0, 0), ENOENT);
+	refused(irqfd(fd, 0, 64, 0), EINVAL);
+	refused(irqfd(fd, 0, ~0u, 0), EINVAL);
+	refused(irqfd(fd, 0, 0, 1), EINVAL);
+	for (unsigned int i = 0; i < CAISSON_IRQFDS_MAX; i++)
+		check(irqfd(fd, 0, i % 64, 0) == 0);
+	refused(irqfd(fd, 0, 0, 0), E2BIG);
+	refused(ioctl(sandbox_fd, CAISSON_IOEVENTFD, NULL), EFAULT);
+	refused(ioeventfd(-1, 0, 0), EBADF);
+	refused(ioeventfd(vcpu_fd, 0, 0), EINVAL);
+	refused(ioeventfd(fd, 0, 1), EINVAL);
+	for (unsigned int i = 0; i < CAISSON_IOEVENTFDS_MAX; i++)
+		check(ioeventfd(fd, i + (1ull << 32), 0) == 0);
+	refused(ioeventfd(fd, 0, 0), E2BIG);
+	/* No descriptor is left, and it goes on being known. */
+	check(close(fd) == 0);
+}
+
+static int rung;
+static volatile int rings_end;
+
+static void *ring(void *unused)
+{
+	(void)unused;
+	while (!rings_end)
+		check(write(rung, &(uint64_t){1}, sizeof(uint64_t)) == sizeof(uint64_t));
+	return NULL;
+}
+
+/* An eventfd is written all the time while what it raises events on is made, closed and gone. */
+static void closed_while_rung(void)
+{
+	pthread_t thread;
+	struct caisson_irqfd a;
+
+	rung = eventfd(0, EFD_CLOEXEC);
+	check(rung >= 0 && pthread_create(&thread, NULL, ring, NULL) == 0);
+	for (unsigned int i = 0; i < 100; i++) {
+		int s = open_sandbox(), v = ioctl(s, CAISSON_ADD_VCPU);
+
+		check(v >= 0);
+		a = (struct caisson_irqfd){.fd = rung, .vcpu = 0, .event = 20};
+		for (unsigned int n = 0; n < 8; n++)
+			check(ioctl(s, CAISSON_IRQFD, &a) == 0);
+		usleep(1000);
+		/* In turns: the vCPU first, and last. */
+		close(i & 1 ? v : s);
+		usleep(1000);
+		close(i & 1 ? s : v);
+	}
+	rings_end = 1;
+	check(pthread_join(thread, NULL) == 0);
+	close(rung);
+}
+
+static void too_many_vcpus(void)
+{
+	int s = open_sandbox(), v;
+
+	for (unsigned int i = 0; i < CAISSON_VCPUS_MAX; i++) {
+		v = ioctl(s, CAISSON_ADD_VCPU);
+		check(v >= 0);
+		close(v);
+	}
+	refused(ioctl(s, CAISSON_ADD_VCPU), E2BIG);
+	close(s);
+}
+
 static void bad_maps(void)
 {
 	check(mmap(NULL, 8192, PROT_READ, MAP_SHARED, vcpu_fd, 0) == MAP_FAILED);
@@ -227,8 +327,11 @@ int main(void)
 	bad_maps();
 	run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd, 0);
 	check(run != MAP_FAILED);
+	bad_eventfds();
 	bad_registers();
 	other_process();
+	closed_while_rung();
+	too_many_vcpus();
 	own_ldt();
 	/* Memory outlives its mapping, and the sandbox its descriptor. */
 	check(munmap(memory, 2 * BLOCK) == 0);

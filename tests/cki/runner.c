@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -133,11 +134,8 @@ static uint64_t load(struct sandbox *s, const char *path)
 
 static void cpu_make(struct sandbox *s, unsigned int number, uint64_t rip, uint64_t boot)
 {
-	struct caisson_registers r = {.rip = rip,
-				      .cs = CAISSON_CS,
-				      .rdi = boot,
-				      .rsi = number,
-				      .root = frame(s, FRAME_L4)};
+	struct caisson_registers r = {
+		.rip = rip, .cs = CAISSON_CS, .rdi = boot, .root = frame(s, FRAME_L4)};
 	struct cpu *cpu = &s->cpus[number];
 
 	cpu->sandbox = s;
@@ -147,8 +145,38 @@ static void cpu_make(struct sandbox *s, unsigned int number, uint64_t rip, uint6
 	cpu->run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
 	if (cpu->run == MAP_FAILED)
 		die("map the vCPU");
-	if (ioctl(cpu->fd, CAISSON_SET_REGISTERS, &r) < 0)
+	/* The others are for the guest to start. */
+	if (number == 0 && ioctl(cpu->fd, CAISSON_SET_REGISTERS, &r) < 0)
 		die("set registers");
+}
+
+/* Answers a doorbell with an interrupt. */
+static void *bell_thread(void *arg)
+{
+	const int *fds = arg;
+	uint64_t n;
+
+	while (read(fds[0], &n, sizeof(n)) == sizeof(n))
+		if (write(fds[1], &(uint64_t){1}, sizeof(n)) < 0)
+			break;
+	die("doorbell");
+}
+
+static void bell_make(struct sandbox *s)
+{
+	static int fds[2];
+	pthread_t thread;
+
+	fds[0] = eventfd(0, EFD_CLOEXEC);
+	fds[1] = eventfd(0, EFD_CLOEXEC);
+	if (fds[0] < 0 || fds[1] < 0 ||
+	    ioctl(s->fd, CAISSON_IOEVENTFD,
+		  &(struct caisson_ioeventfd){.argument = {MONITOR_BELL, BELL_RSI, BELL_RDX, 0},
+					      .fd = fds[0]}) < 0 ||
+	    ioctl(s->fd, CAISSON_IRQFD,
+		  &(struct caisson_irqfd){.fd = fds[1], .vcpu = 0, .event = EVENT_BELL}) < 0 ||
+	    pthread_create(&thread, NULL, bell_thread, fds))
+		die("make a doorbell");
 }
 
 static void start(struct sandbox *s, const struct sandbox *other, unsigned int cpus,
@@ -163,6 +191,7 @@ static void start(struct sandbox *s, const struct sandbox *other, unsigned int c
 	memcpy(s->memory + at, &boot, sizeof(boot));
 	for (unsigned int i = 0; i < cpus; i++)
 		cpu_make(s, i, rip, GUEST_BASE + at);
+	bell_make(s);
 }
 
 /* What a hypercall to the monitor does; -1: go on. */

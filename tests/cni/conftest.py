@@ -15,15 +15,12 @@ import pytest
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent),
                 str(pathlib.Path(__file__).resolve().parent.parent)]
 import harness  # noqa: E402
+from harness import missing  # noqa: E402
 from caissond import Caissond, Function  # noqa: E402
 
 PLUGIN = harness.BUILD / "caisson-cni"
 PLUGINS = "/usr/lib/cni"  # of Debian's containernetworking-plugins
 ATTACHMENT_COMMANDS = ("ADD", "DEL", "CHECK")
-
-
-def missing(reason):
-    (pytest.fail if os.environ.get("STRICT") else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,13 +12,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent),
                 str(pathlib.Path(__file__).resolve().parent.parent)]
 
 import suite  # noqa: E402
-from harness import CAISSON, Caisson  # noqa: E402
-
-
-def missing(reason):
-    if os.environ.get("STRICT"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+from harness import CAISSON, Caisson, missing  # noqa: E402
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import time
 import pytest
 
 import harness
+from harness import eventually
 
 IMAGE, IPERF = "localhost/busybox:1", "localhost/iperf3:1"
 MAKE_IMAGE = harness.TOP / "lab/cri/image.py"
@@ -29,16 +30,6 @@ CYCLES = int(os.environ.get("CRI_CYCLES", "5"))
 def run(*args, **kw):
     return subprocess.run(list(map(str, args)), check=True, stdout=subprocess.PIPE, text=True,
                           **kw).stdout
-
-
-def eventually(condition, seconds=90):
-    until = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < until, value
-        time.sleep(0.2)
 
 
 class Card:
@@ -63,7 +54,7 @@ class Card:
 
     def wait_ready(self, n=SLOT_COUNT):
         """Until that many are there to be lent, which is all that are not leased."""
-        eventually(lambda: [s for s, _ in self.slots()].count("ready") == n)
+        eventually(lambda: [s for s, _ in self.slots()].count("ready") == n, f"{n} ready slots")
 
     def vfs(self):
         return json.loads(run("ip", "-j", "link", "show", self.pf))[0]["vfinfo_list"]
@@ -94,7 +85,7 @@ def card(cri):
                                                    "gateway": HOST}]],
                  "routes": [{"dst": "0.0.0.0/0"}]}}]}))
     eventually(lambda: cri("Status", verbose=True).info["lastCNILoadStatus"] == "OK" and
-               '"fast"' in cri("Status", verbose=True).info["cniconfig"])
+               '"fast"' in cri("Status", verbose=True).info["cniconfig"], "the network is known")
     yield card
     NETWORK.unlink()
     SETTINGS.unlink()
@@ -156,7 +147,7 @@ def test_pods_with_functions(card, pod):
         ping(name, container, HOST)
         ping(name, container, other.address)
     one.remove()
-    eventually(lambda: len(card.leased()) == 1)
+    eventually(lambda: len(card.leased()) == 1, "one is leased")
     ping(two, second, HOST)
     two.remove()
     nothing_left(card)
@@ -197,7 +188,7 @@ def test_start_at_once(card, pod):
     card.wait_ready()
     p = pod()
     c = p.run(IMAGE, ["sleep", "100000"])
-    eventually(lambda: p.exec(c, ["ping", "-c", "1", "-W", "2", HOST])[2] == 0)
+    eventually(lambda: p.exec(c, ["ping", "-c", "1", "-W", "2", HOST])[2] == 0, "a ping")
     p.remove()
     nothing_left(card)
 

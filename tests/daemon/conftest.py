@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from daemon import Daemon, missing  # noqa: E402
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent),
+                str(pathlib.Path(__file__).resolve().parent.parent)]
+from daemon import Daemon  # noqa: E402
+from harness import missing  # noqa: E402
 
 
 @pytest.fixture

@@ -8,31 +8,13 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
-
-import pytest
 
 import lease
+from harness import eventually
 
 BUILD = pathlib.Path(os.environ["CAISSON_BUILD"])
 BOUND = 60  # seconds; longer is a hang
 MB = 1 << 20
-
-
-def missing(reason):
-    if os.environ.get("STRICT"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
-def eventually(f, what, bound=BOUND):
-    until = time.monotonic() + bound
-    while True:
-        got = f()
-        if got:
-            return got
-        assert time.monotonic() < until, f"not within {bound} s: {what}"
-        time.sleep(0.02)
 
 
 def process_state(pid):

@@ -7,12 +7,13 @@ import fcntl
 import json
 import mmap
 import os
+import select
 import signal
 import socket
 import struct
 import sys
 
-VERSION = 1
+VERSION = 2
 LEASE, TAKE, HOLD, RELEASE, LIST, DRAIN, RETRY, STATUS = range(1, 9)
 STATES = ["cold", "preparing", "ready", "leased", "dirty", "quarantined"]
 
@@ -55,8 +56,8 @@ class Reader:
         return {"address": address, "pf": pf, "vf": vf, "mac": mac.hex(":")}
 
     def slot(self):
-        s = dict(zip(("number", "state", "drained", "hugepages", "on_demand", "memory", "lent",
-                      "since"), self.get("IB???QQq")))
+        s = dict(zip(("number", "state", "drained", "hugepages", "on_demand", "memory", "growth",
+                      "lent", "since"), self.get("IB???QQQq")))
         s["state"] = STATES[s["state"]]
         s["function"] = self.function()
         s["lease"], s["owner"] = self.string(), self.string()
@@ -78,7 +79,7 @@ class Client:
         return self.receive(op)
 
     def receive(self, op):
-        data, control, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(8))
+        data, control, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(12))
         if not data:
             raise EOFError("caissond went away")
         self.fds = [fd for _, _, b in control for fd in array.array("i", b)] or self.fds
@@ -96,11 +97,13 @@ class Client:
                           + struct.pack("<Q?I", memory, kept, wait_ms))
         return {"id": r.string(), "memory": r.get("Q"), "function": r.function()}
 
-    def take(self, id, memory=0, wait_ms=0):
-        r = self.exchange(TAKE, string(id) + struct.pack("<QI", memory, wait_ms))
+    def take(self, id, memory=0, max=0, wait_ms=0):
+        r = self.exchange(TAKE, string(id) + struct.pack("<QQI", memory, max, wait_ms))
         memory, hugepages = r.get("Q?")
-        return {"memory": memory, "hugepages": hugepages, "function": r.function(),
-                "fds": len(self.fds)}
+        taken = {"memory": memory, "hugepages": hugepages, "function": r.function(),
+                 "growth": r.get("Q"), "fds": len(self.fds)}
+        self.growth = self.fds.pop() if taken["growth"] else None
+        return taken
 
     def hold(self, id, pid):
         fd = os.pidfd_open(pid)
@@ -139,15 +142,28 @@ class Client:
 
     def is_zero(self):
         with mmap.mmap(self.fds[0], 0) as m:
-            return m[:] == bytes(len(m))
+            return not any(m[i:i + 65536].strip(b"\0") for i in range(0, len(m), 65536))
 
     def present(self):
         """Bytes of the memory that are there."""
         return os.fstat(self.fds[0]).st_blocks * 512
 
+    def grown(self, wait=True):
+        """What is said of the growth next: bytes, 0 when no more comes; None: nothing yet."""
+        if not wait and not select.select([self.growth], [], [], 0)[0]:
+            return None
+        data = os.read(self.growth, 8)
+        return struct.unpack("<Q", data)[0] if data else 0
+
     def plant(self, pattern):
         with mmap.mmap(self.fds[0], 0) as m:
             m[:] = (pattern.encode() * (len(m) // len(pattern) + 1))[:len(m)]
+
+    def size(self):
+        return os.fstat(self.fds[0]).st_size
+
+    def close_growth(self):
+        os.close(self.growth)
 
     def resize(self, size):
         os.ftruncate(self.fds[0], size)

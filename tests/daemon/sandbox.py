@@ -16,8 +16,8 @@ MEMORY = 192 * MB
 
 class Sandbox:
     def __init__(self, path, rootfs, d, id="box", **settings):
-        self.caisson = harness.Caisson(path / id, memory=str(MEMORY), slots_socket=str(d.socket),
-                                       **settings)
+        self.caisson = harness.Caisson(path / id, **{
+            "memory": str(MEMORY), "slots_socket": str(d.socket), **settings})
         self.bundle = harness.Bundle(path / id / "bundle", rootfs, ["sleep", "100000"])
         self.id = id
 
@@ -37,6 +37,10 @@ class Sandbox:
 
     def sh(self, text):
         return self.caisson("exec", self.id, "sh", "-c", text, check=True).stdout
+
+    def total(self):
+        """MiB of RAM that the guest's kernel has."""
+        return int(self.sh("awk '/MemTotal/ { print $2 }' /proc/meminfo")) >> 10
 
     def state(self):
         return json.loads((self.caisson.root / self.id / "state.json").read_text())

@@ -13,7 +13,8 @@ import time
 import pytest
 
 import lease
-from daemon import MB, eventually
+from daemon import MB
+from harness import eventually
 
 SLOT = {"memory": "8M", "count": 2}
 
@@ -33,7 +34,7 @@ def test_lend(daemon):
     got = p.lease(owner="one", memory=8 * MB)
     assert got["memory"] == 8 * MB and len(got["id"]) == 32 and not got["function"]["address"]
     assert p.take(id=got["id"], memory=8 * MB) == {
-        "memory": 8 * MB, "hugepages": False, "fds": 1,
+        "memory": 8 * MB, "hugepages": False, "growth": 0, "fds": 1,
         "function": {"address": "", "pf": "", "vf": 0, "mac": "00:00:00:00:00:00"}}
     # Before it is read, which would make it present.
     assert p.present() == 8 * MB and p.is_zero()
@@ -268,9 +269,11 @@ def test_bad_requests(daemon):
     refused(errno.ESRCH, c.exchange, lease.HOLD, lease.string(id), [fd])
     os.close(fd)
     c.release(owner="nobody")
-    for packet in (b"x", b"\0" * 3, struct.pack("<HB", 1, 0), struct.pack("<HB", 1, 99),
-                   struct.pack("<HB", 2, lease.STATUS), struct.pack("<HB", 1, lease.STATUS) + b"x",
-                   struct.pack("<HB", 1, lease.LEASE) + lease.string("a\nb") + bytes(22),
+    v = lease.VERSION
+    for packet in (b"x", b"\0" * 3, struct.pack("<HB", v, 0), struct.pack("<HB", v, 99),
+                   struct.pack("<HB", v + 1, lease.STATUS),
+                   struct.pack("<HB", v, lease.STATUS) + b"x",
+                   struct.pack("<HB", v, lease.LEASE) + lease.string("a\nb") + bytes(22),
                    b"\xff" * 60000):
         c = d.client()
         c.socket.send(packet)
@@ -372,3 +375,27 @@ def test_metrics(daemon):
     assert v['caisson_slots_memory_bytes{state="leased"}'] == 8 * MB
     d.stop()
     assert not path.exists() and not d.socket.exists()
+
+
+def cpu_seconds(pid):
+    user, system = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_budget(daemon):
+    """What nobody waits for is filled within the CPU budget, by all threads together; what somebody waits
+    for is not held up by it."""
+    d = daemon([{"memory": "64M", "count": 4}], cpu=10, threads=4)
+    begun = time.monotonic()
+    d.start().wait_ready(4)
+    took, used = time.monotonic() - begun, cpu_seconds(d.popen.pid)
+    # A few hundredths are its own start.
+    assert used < 0.2 * took + 0.1, f"{used} s of CPU in {took} s"
+    d.stop()
+    # At this pace it would be ready in half a minute.
+    d = daemon([{"memory": "512M"}], cpu=1)
+    d.start()
+    eventually(lambda: d.slots("preparing"), "it is at work")
+    p = d.process()
+    p.lease(owner="o", memory=512 * MB, wait_ms=10000)
+    p.die()

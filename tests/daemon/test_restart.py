@@ -13,7 +13,8 @@ import threading
 import pytest
 
 import lease
-from daemon import BUILD, MB, eventually
+from daemon import BUILD, MB
+from harness import eventually
 
 SLOTS = [{"memory": "4M", "count": 2}]
 # Marks in daemon/, in the order in which a lease comes by.

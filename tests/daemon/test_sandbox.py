@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from daemon import BUILD, eventually
+from daemon import BUILD
+from harness import eventually
 from sandbox import MEMORY, Sandbox
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -86,6 +87,20 @@ def test_none_is_ready(daemon, sandbox, kvm):
     d.wait_ready(1)
     n.up()
     assert d.slots("ready")
+
+
+def test_starts_small(daemon, sandbox, kvm):
+    """A sandbox that begins with a part of its memory has all of it soon, and uses it."""
+    d = daemon([{"memory": "128M"}], on_demand="256M").start().wait_ready(1)
+    s = sandbox(d, engine="kvm", slots="memory", memory="384M", memory_start="128M").up()
+    slot, = d.slots("leased")
+    assert (slot["memory"], slot["growth"]) == (128 << 20, 256 << 20)
+    eventually(lambda: s.total() > 330, "it has grown")
+    assert "hello" in s.sh("dd if=/dev/zero of=/tmp/x bs=1M count=180 2>/dev/null && echo hello")
+    s.delete()
+    d.wait_ready(1)
+    refused(sandbox(d, "odd", engine="kvm", slots="memory", memory="384M", memory_start="100M"),
+            "memory_start")
 
 
 @pytest.mark.parametrize("who", ["monitor", "command"])

@@ -5,7 +5,8 @@ import os
 import pathlib
 import subprocess
 
-from daemon import BUILD, MB, eventually
+from daemon import BUILD, MB
+from harness import eventually
 
 
 def caisson(*args, **kw):

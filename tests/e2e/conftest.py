@@ -15,15 +15,9 @@ import time
 import pytest
 
 from support import (PEER, TAG, Box, Caisson, Netns, descendants, isolate, make_rootfs,
-                     reap_all)
+                     missing, reap_all)
 
 SETTLE = 10  # seconds that something killed may take to be gone
-
-
-def missing(reason):
-    if os.environ.get("STRICT"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session", autouse=True)

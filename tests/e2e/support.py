@@ -21,7 +21,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from harness import BUILD, CAISSON, TIMEOUT, Bundle, Caisson, make_rootfs  # noqa: E402,F401
+from harness import (BUILD, CAISSON, TIMEOUT, Bundle, Caisson, eventually,  # noqa: E402,F401
+                     make_rootfs, missing)
 
 libc = ctypes.CDLL(None, use_errno=True)
 TAG = f"caisson-e2e-{os.getpid()}"
@@ -107,17 +108,6 @@ def alive(pid):
         return Process(pid).state not in "ZX"
     except OSError:
         return False
-
-
-def eventually(condition, what, timeout=TIMEOUT):
-    """Waits until condition() is true and returns what it returned."""
-    until = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < until, f"not within {timeout} s: {what}"
-        time.sleep(0.02)
 
 
 def reap(pid, timeout=TIMEOUT):

@@ -168,7 +168,7 @@ static int start(struct run *r, struct error *err)
 		return -err->code;
 	if (vcpus_init(&r->vcpus, &r->vm, r->o->cpus, &entry, &ops, r, err) < 0)
 		return -err->code;
-	return vcpus_start(&r->vcpus, err);
+	return cpus_start(&r->vcpus.threads, err);
 }
 
 static void say_where(const struct run *r)
@@ -190,14 +190,14 @@ static uint64_t cpu_ms(void)
 
 static bool ended_within(struct run *r, int ms)
 {
-	struct pollfd end = {.fd = r->vcpus.end_fd, .events = POLLIN};
+	struct pollfd end = {.fd = r->vcpus.threads.end_fd, .events = POLLIN};
 
 	return poll(&end, 1, ms) > 0;
 }
 
 static int pause_all(struct run *r, struct error *err)
 {
-	if (vcpus_pause(&r->vcpus, 5000, err) < 0)
+	if (cpus_pause(&r->vcpus.threads, 5000, err) < 0)
 		return -err->code;
 	return r->o->devices ? devices_pause(&r->devices, 5000, err) : 0;
 }
@@ -206,7 +206,7 @@ static void resume_all(struct run *r)
 {
 	if (r->o->devices)
 		devices_resume(&r->devices);
-	vcpus_resume(&r->vcpus);
+	cpus_resume(&r->vcpus.threads);
 }
 
 /* The length of a pause, of what comes between two, and the CPU time that is none. */
@@ -270,15 +270,15 @@ static int run(struct run *r)
 		good = run_with_pauses(r);
 	else
 		n = ended_within(r, r->o->seconds * 1000);
-	vcpus_stop(&r->vcpus);
+	cpus_stop(&r->vcpus.threads);
 	if (!n) {
 		say_where(r);
 		return TIMEOUT;
 	}
 	if (r->o->pauses)
 		return !good ? FAIL : r->outcome >= 0 ? r->outcome : PASS;
-	if (r->vcpus.end.code)
-		fprintf(stderr, "runner: %s\n", r->vcpus.end.text);
+	if (r->vcpus.threads.end.code)
+		fprintf(stderr, "runner: %s\n", r->vcpus.threads.end.text);
 	return r->outcome >= 0 ? r->outcome : CRASH;
 }
 

@@ -20,12 +20,6 @@ LAB = harness.TOP / "lab/lab"
 BOOT, COMMAND = 300, 120
 
 
-def missing(reason):
-    if os.environ.get("STRICT"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
 class Lab:
     """The command.  Calling it runs `lab ARGS`."""
 
@@ -66,7 +60,7 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab():
     if os.geteuid() != 0:
-        missing("not root: the lab's image can only be made by root")
+        harness.missing("not root: the lab's image can only be made by root")
     top = pathlib.Path(tempfile.mkdtemp(prefix="caisson-lab-"))
     (top / "build").mkdir()
     lab = Lab(top / "state", top / "build")

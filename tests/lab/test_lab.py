@@ -9,19 +9,13 @@ import termios
 import time
 
 from conftest import BOOT
+from harness import eventually
 
 BUSYBOX = """
 mkdir -p /tmp/bb/bin && cp /bin/busybox /tmp/bb/bin/ && ln -sf busybox /tmp/bb/bin/sh
 podman image exists localhost/bb ||
     tar -C /tmp/bb -c . | podman import - localhost/bb >/dev/null 2>&1
 """
-
-
-def wait_for(condition, seconds=30):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.2)
 
 
 def test_streams_and_status(hosts):
@@ -95,8 +89,8 @@ def test_killed_client_kills_command(hosts):
         assert p.stdout.readline() == b"begun\n"
         p.send_signal(number)
         p.communicate()
-        wait_for(lambda: hosts("run", "kvm", "pgrep", "-f", "^sleep 98764",
-                               check=False).returncode == 1)
+        eventually(lambda: hosts("run", "kvm", "pgrep", "-f", "^sleep 98764",
+                                 check=False).returncode == 1, "the command is gone")
 
 
 def test_what_a_command_leaves_runs_on(hosts):
@@ -177,7 +171,7 @@ def test_boot_that_fails(lab):
     assert r.returncode == 1 and "Kernel panic" in r.stderr
     assert r.stderr.splitlines()[-1] == "lab: broken: the host has gone away"
     p = lab.popen("boot", "kvm", "--name", "broken")
-    wait_for(lambda: (lab.state / "broken/pid").exists())
+    eventually((lab.state / "broken/pid").exists, "QEMU is started")
     p.terminate()
     assert p.wait(30) == 143
     assert not (lab.state / "broken").exists()

@@ -35,13 +35,16 @@ ATTACK = """
 wait_for '[ -e /sys/class/net/eth0 ]'
 d=/sys/bus/pci/devices/0000:00:01.0
 hostile $d send own {places} own
-hostile $d receive own {places} own
-hostile $d ring {places}
+hostile $d receive own {nowhere} own
+hostile $d ring {nowhere}
 hostile $d send own own
 """
-# What is no memory of a guest: behind its end (and across it), the hole with its windows and interrupt
-# controllers, and far away.
-NOWHERE = [RAM - 64, RAM, RAM + (1 << 20), 0xc0000000, 0xd0000000, 0xe0000000, 0xe0004000, 0xfec00000,
+# A frame from here begins in the guest's own memory.  Nothing is received here: it would overwrite what
+# the guest's kernel has in its last bytes, and the guest may die of it.
+ACROSS = RAM - 64
+# What is no memory of a guest: behind its end, the hole with its windows and interrupt controllers, and
+# far away.
+NOWHERE = [RAM, RAM + (1 << 20), 0xc0000000, 0xd0000000, 0xe0000000, 0xe0004000, 0xfec00000,
            0xfee00000, 0xfffff000, 1 << 32, 1 << 36, (1 << 39) - 4096, 1 << 40, 1 << 47, 1 << 63]
 
 
@@ -90,7 +93,8 @@ def test_hostile_dma(cards, guest, released):
 
     sniffer = Sniffer(cards[0].name)
     sender = Sender(cards[0].name, attacker.mac, b"overwritten " * 20)
-    script = ATTACK.format(places=" ".join(map(hex, places + NOWHERE)))
+    nowhere = " ".join(map(hex, places + NOWHERE))
+    script = ATTACK.format(nowhere=nowhere, places=f"{nowhere} {ACROSS:#x}")
     out, err = guest(script, [attacker], mib=MIB,
                      options=["-t", 300], files=[("bin/hostile", HOSTILE)]).result(timeout=480)
     sender.stop()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """caissond with functions of the host's (docs/slots.md): `lab/lab test sriov passthrough`."""
 import errno
+import hashlib
 import json
 import os
 import pathlib
@@ -18,7 +19,8 @@ sys.path += [str(pathlib.Path(__file__).resolve().parent.parent / x) for x in ("
 import daemon as slots  # noqa: E402
 import harness  # noqa: E402
 import lease  # noqa: E402
-from daemon import MB, eventually  # noqa: E402
+from daemon import MB  # noqa: E402
+from harness import eventually  # noqa: E402
 from sandbox import MEMORY, Sandbox  # noqa: E402
 
 PCI = functions.PCI
@@ -317,6 +319,34 @@ def test_sandbox(cards, daemon, rootfs, tmp_path):
         finally:
             s.delete()
         d.wait_ready(1)
+
+
+def test_sandbox_grows(cards, daemon, rootfs, tmp_path):
+    """One that begins small: its function reaches what comes later, as it reaches the rest."""
+    d = daemon([slot(cards[0], 1, "128M")], on_demand="256M").start().wait_ready(1)
+    data = os.urandom(8 * MB)
+    (tmp_path / "data").write_bytes(data)
+    server = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "10.77.0.1",
+                               "--directory", tmp_path, "8077"], stderr=subprocess.DEVNULL)
+    s = Sandbox(tmp_path, rootfs, d, engine="kvm", slots="function", memory="384M",
+                memory_start="128M", hugepages=1)
+    for caps in s.bundle.config["process"]["capabilities"].values():
+        caps += ["CAP_NET_ADMIN", "CAP_NET_RAW"]
+    s.bundle.write()
+    try:
+        s.up()
+        eventually(lambda: s.total() > 330, "it has grown")
+        s.sh("until ip link set eth0 up; do sleep 0.1; done; ip addr add 10.77.0.9/24 dev eth0; "
+             "for i in $(seq 100); do ping -c 1 -W 1 10.77.0.1 && exit; done; exit 1")
+        # More than it began with: what is received is in what came.
+        s.sh("dd if=/dev/zero of=/tmp/x bs=1M count=110")
+        got = s.sh("wget -qO /tmp/data http://10.77.0.1:8077/data; sha256sum </tmp/data")
+        assert got.split()[0] == hashlib.sha256(data).hexdigest()
+    finally:
+        s.delete()
+        server.terminate()
+        server.wait()
+    d.wait_ready(1)
 
 
 @pytest.mark.parametrize("phase,victim", [

@@ -219,7 +219,7 @@ class Container:
         return r.stdout + r.stderr
 
     def wait_log(self, text, timeout=harness.TIMEOUT):
-        wait_for(lambda: text in self.logs(), f"{text!r} in the log", timeout)
+        harness.eventually(lambda: text in self.logs(), f"{text!r} in the log", timeout)
 
 
 def enter(fd):
@@ -235,22 +235,15 @@ def in_namespace(pid, kind, as_pid):
         return False
 
 
-def wait_for(condition, what, timeout=harness.TIMEOUT):
-    until = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < until, f"still not: {what}"
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="session")
 def session_stage(tmp_path_factory):
     for tool in ("podman", "unshare", "nsenter"):
         if not shutil.which(tool):
-            pytest.skip(f"{tool} is not installed")
+            harness.missing(f"{tool} is not installed")
     if CGROUPS == "systemd" and not os.path.isdir("/run/systemd/system"):
         pytest.skip("hardware: systemd does not run this machine")
     if os.geteuid() != 0:
-        pytest.skip("podman's default network and the emu engine's jail need root")
+        harness.missing("podman's default network and the emu engine's jail need root")
     stage = Stage(tmp_path_factory.mktemp("podman"))
     try:
         rootfs = harness.make_rootfs(stage.path / "rootfs")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import harness
-from conftest import IMAGE, wait_for
+from harness import eventually
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +96,15 @@ def test_no_directory(box):
 
 def test_detached(box):
     box.exec("sh", "-c", "sleep 1; echo later >/tmp/later; exec sleep 4321", options=["-d"])
-    wait_for(lambda: box.exec("cat", "/tmp/later", check=False).stdout == "later\n",
-             "the detached process's file")
+    eventually(lambda: box.exec("cat", "/tmp/later", check=False).stdout == "later\n",
+               "the detached process's file")
     assert "sleep 4321" in box.sh("ps")
     box.sh("kill $(ps | awk '$3 == \"sleep\" && $4 == 4321 { print $1 }')")
 
 
 def test_signal_to_the_client_does_not_end_the_container(box):
     p = subprocess.Popen(box.stage.podman("exec", box.name, "sleep", "5678"))
-    wait_for(lambda: "sleep 5678" in box.sh("ps"), "the process")
+    eventually(lambda: "sleep 5678" in box.sh("ps"), "the process")
     p.kill()
     p.wait()
     assert box.get(".State.Status") == "running"
@@ -129,6 +129,6 @@ def test_ends_with_the_container(podman):
     with podman.running() as c:
         p = subprocess.Popen(podman.podman("exec", c.name, "sleep", "1000"),
                              stderr=subprocess.DEVNULL)
-        wait_for(lambda: "sleep 1000" in c.sh("ps"), "the process")
+        eventually(lambda: "sleep 1000" in c.sh("ps"), "the process")
         podman("rm", "-f", "-t", "0", c.name)
         assert p.wait(harness.TIMEOUT) != 0

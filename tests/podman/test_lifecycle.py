@@ -10,7 +10,8 @@ import time
 import pytest
 
 import harness
-from conftest import CGROUPS, IMAGE, wait_for
+from conftest import CGROUPS, IMAGE
+from harness import eventually
 
 COUNTER = """trap 'echo caught USR1' USR1; trap 'echo caught TERM; exit 7' TERM
 echo ready; while :; do sleep 0.2; done"""
@@ -137,7 +138,7 @@ def test_pause(podman, tmp_path):
     with podman.running("-v", f"{tmp_path}:/v", script="while :; do date +%s%N >/v/beat; sleep 0.1;"
                         "done") as c:
         beat = tmp_path / "beat"
-        wait_for(beat.exists, "the first beat")
+        eventually(beat.exists, "the first beat")
         podman("pause", c.name)
         assert c.get(".State.Status") == "paused"
         time.sleep(0.5)
@@ -148,7 +149,7 @@ def test_pause(podman, tmp_path):
         assert r.returncode != 0 and "running" in r.stderr
         podman("unpause", c.name)
         assert c.get(".State.Status") == "running"
-        wait_for(lambda: beat.read_text() != before, "the next beat")
+        eventually(lambda: beat.read_text() != before, "the next beat")
         assert c.sh("echo alive") == "alive\n"
 
 
@@ -190,8 +191,8 @@ def test_restart_is_a_new_sandbox(podman):
 def test_restart_on_failure(podman, tmp_path):
     with podman.running("--restart", "on-failure:2", "-v", f"{tmp_path}:/v",
                         script="echo run >>/v/runs; exit 5") as c:
-        wait_for(lambda: c.get(".State.Status") == "exited" and c.get(".RestartCount") == "2",
-                 "two restarts")
+        eventually(lambda: c.get(".State.Status") == "exited" and c.get(".RestartCount") == "2",
+                   "two restarts")
         assert (tmp_path / "runs").read_text() == "run\n" * 3
         assert c.get(".State.ExitCode") == "5"
 

@@ -43,7 +43,11 @@ static void test_requests(void **state)
 			  .memory = 1ull << 32,
 			  .kept = true,
 			  .wait_ms = 7}},
-		{.head.op = LEASE_TAKE, .id = (char *)"ab", .memory = 5, .wait_ms = 6},
+		{.head.op = LEASE_TAKE,
+		 .id = (char *)"ab",
+		 .memory = 5,
+		 .memory_max = 8,
+		 .wait_ms = 6},
 		{.head.op = LEASE_HOLD, .id = (char *)"ab"},
 		{.head.op = LEASE_RELEASE, .id = (char *)"ab"},
 		{.head.op = LEASE_RELEASE, .owner = (char *)"me"},
@@ -63,6 +67,7 @@ static void test_requests(void **state)
 		assert_int_equal(through(&in[i], &m, &out), 0);
 		assert_int_equal(out.head.op, in[i].head.op);
 		assert_int_equal(out.memory, in[i].memory);
+		assert_int_equal(out.memory_max, in[i].memory_max);
 		assert_int_equal(out.want.memory, in[i].want.memory);
 		assert_int_equal(out.want.kept, in[i].want.kept);
 		assert_int_equal(out.drain, in[i].drain);
@@ -155,30 +160,31 @@ static void test_damaged(void **state)
 static void test_descriptors(void **state)
 {
 	static uint8_t buf[LEASE_PACKET_MAX];
-	int sv[2], fds[2] = {open("/dev/null", O_RDONLY), open("/dev/zero", O_RDONLY)}, got[2];
+	int sv[2], fds[LEASE_FDS_MAX], got[LEASE_FDS_MAX];
 	struct msg m;
 
 	(void)state;
+	for (unsigned int i = 0; i < LEASE_FDS_MAX; i++)
+		fds[i] = open("/dev/null", O_RDONLY);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv), 0);
 	msg_init_encode(&m);
 	msg_u32(&m, &(uint32_t){7});
-	for (unsigned int n = 0; n <= 2; n++) {
+	for (unsigned int n = 0; n <= LEASE_FDS_MAX; n++) {
 		assert_int_equal(lease_send(sv[0], &m, fds, n), 0);
 		assert_int_equal(lease_recv(sv[1], buf, got), 4);
-		for (unsigned int i = 0; i < 2; i++) {
+		for (unsigned int i = 0; i < LEASE_FDS_MAX; i++) {
 			assert_int_equal(got[i] >= 0, i < n);
 			if (got[i] >= 0)
 				assert_int_equal(fcntl(got[i], F_GETFD), FD_CLOEXEC);
 			cleanup_close(&got[i]);
 		}
 	}
-	assert_int_equal(lease_send(sv[0], &m, fds, 3), -EPROTO);
+	assert_int_equal(lease_send(sv[0], &m, fds, LEASE_FDS_MAX + 1), -EPROTO);
 	msg_done(&m);
 	close(sv[0]);
 	assert_int_equal(lease_recv(sv[1], buf, got), 0);
 	close(sv[1]);
-	close(fds[0]);
-	close(fds[1]);
+	lease_close_fds(fds);
 }
 
 static void test_no_daemon(void **state)

@@ -40,7 +40,7 @@ struct world {
 	struct shadow shadow[64];
 	uint32_t leases;
 	pid_t pids;
-	unsigned long takes, quarantines, refits;
+	unsigned long takes, quarantines, refits, growths;
 };
 
 static struct shadow *shadow(struct world *w, const struct slot *s)
@@ -78,13 +78,23 @@ static void check_slot(struct world *w, const struct slot *s)
 		assert_true(s->lease.kept || s->lease.holder.pid);
 	if (s->state == SLOT_QUARANTINED)
 		assert_false(slot_has_lease(s));
-	/* Nobody touches what somebody has. */
+	/* Nobody touches what somebody has, or what is still growing. */
 	if (h->holder)
 		assert_int_equal(s->state, SLOT_LEASED);
+	if (s->growing)
+		assert_int_not_equal(s->state, SLOT_PREPARING);
+	if (s->growth)
+		assert_true(s->lease.taken);
 }
 
 static void check_world(struct world *w)
 {
+	uint64_t growth = 0;
+
+	for (uint32_t i = 0; i < w->pool.n; i++)
+		growth += w->pool.v[i]->growth +
+			  (w->pool.v[i]->on_demand ? w->pool.v[i]->configured : 0);
+	assert_true(growth <= w->pool.on_demand);
 	for (uint32_t i = 0; i < w->pool.n; i++) {
 		check_slot(w, w->pool.v[i]);
 		for (uint32_t k = 0; k < i; k++)
@@ -133,6 +143,7 @@ static void do_take(struct world *w, struct slot *s)
 {
 	struct state_process holder = {.pid = ++w->pids, .start = 1};
 	struct shadow *h = shadow(w, s);
+	struct error err;
 
 	if (random_below(4) == 0 && slot_want(s, random_below(4) * 100) == 0)
 		w->refits++;
@@ -145,6 +156,11 @@ static void do_take(struct world *w, struct slot *s)
 	h->cleaning = false;
 	h->holder = holder.pid;
 	w->takes++;
+	if (s->memory && pool_may_grow(&w->pool, 100, &err) == 0) {
+		s->growth = 100;
+		s->growing = true;
+		w->growths++;
+	}
 }
 
 static void do_hold(struct world *w, struct slot *s)
@@ -205,7 +221,7 @@ static void step(struct world *w)
 {
 	struct slot *s = any_slot(w);
 
-	switch (random_below(13)) {
+	switch (random_below(14)) {
 	case 0:
 	case 1:
 		do_lease(w);
@@ -231,6 +247,9 @@ static void step(struct world *w)
 		break;
 	case 9:
 		do_begin(w, s);
+		break;
+	case 13:
+		s->growing = false;
 		break;
 	case 12:
 		if (random_below(8) == 0)
@@ -271,6 +290,7 @@ static void wind_down(struct world *w)
 		struct slot *s = w->pool.v[i];
 
 		slot_drain(s, false);
+		s->growing = false;
 		do_gone(w, s);
 		slot_release(s);
 		slot_retry(s);
@@ -290,7 +310,7 @@ static void wind_down(struct world *w)
 
 static void test_random(void **state)
 {
-	unsigned long takes = 0, quarantines = 0, refits = 0;
+	unsigned long takes = 0, quarantines = 0, refits = 0, growths = 0;
 
 	(void)state;
 	for (uint32_t round = 1; round <= 2000; round++) {
@@ -311,10 +331,11 @@ static void test_random(void **state)
 		takes += w.takes;
 		quarantines += w.quarantines;
 		refits += w.refits;
+		growths += w.growths;
 		pool_done(&w.pool);
 	}
 	/* The events did reach what they are about. */
-	assert_true(takes > 1000 && quarantines > 100 && refits > 100);
+	assert_true(takes > 1000 && quarantines > 100 && refits > 100 && growths > 100);
 }
 
 static const struct state_process me = {.pid = 7, .start = 1}, other = {.pid = 8, .start = 1};

@@ -534,9 +534,11 @@ static void test_bad_order(void **state)
 	assert_false(reg_get(&g, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
 	drv_start(&g, 0);
 	buf = guest_alloc(&g, 64, 64);
-	drv_add_one(&g, 0, buf, 64, true);
 	reg_set(&g, VIRTIO_MMIO_STATUS, 0);
-	drv_kick(&g, 0); /* the rings are still there, the device must not look at them */
+	/* The rings are still there, the device must not look at them.  (Before, it may at any
+	 * time.) */
+	drv_add_one(&g, 0, buf, 64, true);
+	drv_kick(&g, 0);
 	poll(NULL, 0, 20);
 	assert_int_equal(q_used(&g, 0)->idx, 0);
 	assert_int_equal(g.dev->faults, 2);

@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/boot/kernel.h"
 
 #define START_INFO_AT 0x6000u
 #define MODULE_AT (START_INFO_AT + sizeof(struct start_info))
@@ -21,13 +21,7 @@
 #define NOTE_NAME "Xen"
 #define NOTE_PHYS32_ENTRY 18u
 
-#define PHDRS_MAX 32u
-#define NOTES_SIZE_MAX 4096u
 #define PAGE 4096u
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 struct start_info {
 	uint32_t magic, version, flags, nr_modules;
@@ -47,45 +41,6 @@ struct memmap_entry {
 	uint32_t type, reserved;
 };
 
-static int read_exactly(int fd, void *buf, uint64_t size, uint64_t at)
-{
-	while (size) {
-		ssize_t n = pread(fd, buf, size, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		buf = (uint8_t *)buf + n;
-		at += (uint64_t)n;
-		size -= (uint64_t)n;
-	}
-	return 0;
-}
-
-static int read_or_say(int fd, void *buf, uint64_t size, uint64_t at, struct error *err)
-{
-	int rc = read_exactly(fd, buf, size, at);
-
-	if (rc == -ENODATA)
-		return error_set(err, ENOEXEC, "the file is cut off");
-	return rc < 0 ? error_set(err, -rc, "read: %s", strerror(-rc)) : 0;
-}
-
-/*
- * Reads a part of a file to where the guest will have it.  The pages are made all at once, which
- * takes a third of the time that faults, one by one under read(2), take; a kernel that cannot
- * (before 5.14) makes them then.
- */
-static int read_to_guest(int fd, uint8_t *to, uint64_t size, uint64_t at, struct error *err)
-{
-	uint8_t *page = (uint8_t *)((uintptr_t)to & ~(uintptr_t)(PAGE - 1));
-
-	if (size)
-		madvise(page, (size_t)(to - page) + size, MADV_POPULATE_WRITE);
-	return read_or_say(fd, to, size, at, err);
-}
-
 static int load_segment(const struct mem *mem, int fd, const Elf64_Phdr *p, uint64_t *ret_end,
 			struct error *err)
 {
@@ -100,82 +55,23 @@ static int load_segment(const struct mem *mem, int fd, const Elf64_Phdr *p, uint
 				 (unsigned long long)p->p_memsz, (unsigned long long)p->p_paddr);
 	if (p->p_paddr + p->p_memsz > *ret_end)
 		*ret_end = p->p_paddr + p->p_memsz;
-	return read_to_guest(fd, to, p->p_filesz, p->p_offset, err); /* the rest is zero already */
+	return kernel_read(fd, to, p->p_filesz, p->p_offset, err); /* the rest is zero already */
 }
 
-/* Looks for the entry point in a segment of notes; 0 when it is not there. */
-static uint32_t find_entry(const uint8_t *notes, size_t size)
+static int load_kernel(const struct mem *mem, const struct kernel_file *k, uint64_t *ret_end,
+		       uint64_t *ret_entry, struct error *err)
 {
-	size_t at = 0;
-
-	while (size - at >= sizeof(Elf64_Nhdr)) {
-		Elf64_Nhdr n;
-		size_t name, desc, rest;
-		uint32_t entry;
-
-		memcpy(&n, notes + at, sizeof(n));
-		at += sizeof(n);
-		rest = size - at;
-		name = ((size_t)n.n_namesz + 3) & ~(size_t)3;
-		desc = ((size_t)n.n_descsz + 3) & ~(size_t)3;
-		if (name > rest || desc > rest - name)
-			return 0;
-		if (n.n_type == NOTE_PHYS32_ENTRY && n.n_namesz == sizeof(NOTE_NAME) &&
-		    memcmp(notes + at, NOTE_NAME, sizeof(NOTE_NAME)) == 0 &&
-		    desc >= sizeof(entry)) {
-			memcpy(&entry, notes + at + name, sizeof(entry));
-			return entry;
-		}
-		at += name + desc;
-	}
-	return 0;
-}
-
-static int read_headers(int fd, Elf64_Phdr *ret, unsigned int *ret_n, struct error *err)
-{
-	Elf64_Ehdr e;
-
-	if (read_or_say(fd, &e, sizeof(e), 0, err) < 0)
-		return -err->code;
-	if (memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 || e.e_ident[EI_CLASS] != ELFCLASS64 ||
-	    e.e_machine != EM_X86_64 || e.e_phentsize != sizeof(*ret) || e.e_phnum > PHDRS_MAX)
-		return error_set(
-			err, ENOEXEC,
-			"not an x86-64 ELF kernel (vmlinux, not bzImage, is what it takes)");
-	*ret_n = e.e_phnum;
-	return read_or_say(fd, ret, e.e_phnum * sizeof(*ret), e.e_phoff, err);
-}
-
-static int read_entry(int fd, const Elf64_Phdr *phdrs, unsigned int n, uint64_t *ret,
-		      struct error *err)
-{
-	uint8_t notes[NOTES_SIZE_MAX];
-
-	*ret = 0;
-	for (unsigned int i = 0; i < n && !*ret; i++) {
-		const Elf64_Phdr *p = &phdrs[i];
-
-		if (p->p_type != PT_NOTE || p->p_filesz > sizeof(notes))
-			continue;
-		if (read_or_say(fd, notes, p->p_filesz, p->p_offset, err) < 0)
-			return -err->code;
-		*ret = find_entry(notes, p->p_filesz);
-	}
-	return *ret ? 0 : error_set(err, ENOEXEC, "it has no PVH entry point (CONFIG_PVH)");
-}
-
-static int load_kernel(const struct mem *mem, int fd, uint64_t *ret_end, uint64_t *ret_entry,
-		       struct error *err)
-{
-	Elf64_Phdr phdrs[PHDRS_MAX];
-	unsigned int n = 0;
+	uint32_t entry = 0;
 
 	*ret_end = 0;
-	if (read_headers(fd, phdrs, &n, err) < 0 || read_entry(fd, phdrs, n, ret_entry, err) < 0)
+	if (kernel_note(k, NOTE_NAME, NOTE_PHYS32_ENTRY, &entry, sizeof(entry), err) < 0)
 		return -err->code;
-	for (unsigned int i = 0; i < n; i++)
-		if (phdrs[i].p_type == PT_LOAD &&
-		    load_segment(mem, fd, &phdrs[i], ret_end, err) < 0)
+	if (!entry)
+		return error_set(err, ENOEXEC, "it has no PVH entry point (CONFIG_PVH)");
+	*ret_entry = entry;
+	for (unsigned int i = 0; i < k->n; i++)
+		if (k->phdrs[i].p_type == PT_LOAD &&
+		    load_segment(mem, k->fd, &k->phdrs[i], ret_end, err) < 0)
 			return -err->code;
 	return 0;
 }
@@ -198,18 +94,22 @@ static int load_initrd(const struct mem *mem, int fd, uint64_t kernel_end, struc
 	ret->size = size;
 	if (ret->at < kernel_end)
 		return error_set(err, ENOMEM, "it does not fit beside the kernel");
-	return size ? read_to_guest(fd, mem_at(mem, GPA(ret->at), size), size, 0, err) : 0;
+	return size ? kernel_read(fd, mem_at(mem, GPA(ret->at), size), size, 0, err) : 0;
 }
 
 static int load_files(const struct mem *mem, const char *kernel, const char *initrd,
 		      uint64_t *ret_entry, struct module *ret_module, struct error *err)
 {
-	_cleanup_close_ int kernel_fd = open(kernel, O_RDONLY | O_CLOEXEC), initrd_fd = -1;
-	uint64_t end;
+	_cleanup_close_ int initrd_fd = -1;
+	struct kernel_file k;
+	uint64_t end = 0;
+	int rc = kernel_open(kernel, &k, err);
 
-	if (kernel_fd < 0)
-		return error_errno(err, "the kernel '%s'", kernel);
-	if (load_kernel(mem, kernel_fd, &end, ret_entry, err) < 0)
+	if (rc == 0) {
+		rc = load_kernel(mem, &k, &end, ret_entry, err);
+		kernel_close(&k);
+	}
+	if (rc < 0)
 		return error_wrap(err, "the kernel '%s'", kernel);
 	if (!initrd)
 		return 0;

@@ -1,58 +1,271 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * Not an engine yet: it says how far this host is, and that the rest is missing.  It is in the
- * table so that `caisson doctor` and `--engine cki` have one true sentence.
- */
 #include "vmm/engine/cki.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
-#include "kmod/uapi/caisson.h"
 #include "lib/cleanup.h"
+#include "lib/timeline.h"
+#include "vmm/boot/cki.h"
+#include "vmm/cki/sandbox.h"
+#include "vmm/cki/vcpu.h"
+#include "vmm/devices.h"
 #include "vmm/engine/engine.h"
 
-#define DEVICE "/dev/caisson"
+/*
+ * The kernel's command line on this machine.
+ * pci=off      there are no functions yet
+ * panic=-1     a panic is the end, at once
+ * 8250.nr_uarts=0  nor are there UARTs
+ * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
+ */
+#define KERNEL_CMDLINE                                                                             \
+	"quiet console=hvc0 pci=off panic=-1 8250.nr_uarts=0 "                                     \
+	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
+
+/* How long a CPU, or a device, may take to come to rest: a reset waits for disk requests. */
+#define PAUSE_MS 5000
+
+struct guest {
+	struct mem mem;
+	struct cki_sandbox sandbox;
+	struct devices devices;
+	struct cki_vcpus vcpus;
+	bool has_mem, has_devices, has_vcpus;
+	int agent_fd, console_fd;	  /* the monitor's ends of the channels */
+	int agent_device, console_device; /* the console device's ends */
+};
 
 static int no_guest_kernel(struct error *err)
 {
 	return error_set(err, EOPNOTSUPP,
-			 DEVICE " is there, but the guest kernel of this build does not run in "
-				"ring 1 yet");
+			 CKI_DEVICE " is there, but the guest kernel of this build does not run in "
+				    "ring 1 yet");
 }
 
 static int cki_probe(struct error *err)
 {
-	_cleanup_close_ int fd = open(DEVICE, O_RDWR | O_CLOEXEC);
-	int version;
-
-	if (fd < 0 && errno == ENOENT)
-		return error_set(err, ENODEV,
-				 DEVICE
-				 " is missing: the module caisson is not loaded (its reason, "
-				 "if it refused, is in the kernel's log)");
-	if (fd < 0)
-		return error_errno(err, "open '%s'", DEVICE);
-	version = ioctl(fd, CAISSON_GET_VERSION);
-	if (version != CAISSON_API)
-		return error_set(
-			err, EPROTO,
-			"the module caisson speaks version %d of its interface, this build %d",
-			version, CAISSON_API);
+	if (cki_check(err) < 0)
+		return -err->code;
 	return no_guest_kernel(err);
+}
+
+/* What other engines have, and this one has not. */
+static int check_machine(const struct machine *m, struct error *err)
+{
+	if (m->functions_n)
+		return error_set(err, EOPNOTSUPP, "functions of the host cannot be lent to it yet");
+	if (m->memory_max && m->memory_max != m->memory)
+		return error_set(err, EOPNOTSUPP, "its memory cannot grow");
+	if (m->memory % MEM_BLOCK)
+		return error_set(err, EINVAL, "its memory must be a multiple of 2 MiB");
+	return 0;
+}
+
+/* Guest-physical addresses are the host's: no device's window may lie where there is memory. */
+static int check_windows(const struct guest *g, struct error *err)
+{
+	const uint64_t end = DEVICES_AT + DEVICES_MAX * VIRTIO_MMIO_WINDOW;
+
+	for (unsigned int i = 0; i < g->mem.regions_n; i++) {
+		const struct mem_region *r = &g->mem.regions[i];
+
+		if (r->base.v < end && DEVICES_AT < r->base.v + r->size)
+			return error_set(err, EADDRINUSE,
+					 "the host has memory at 0x%llx, where devices go",
+					 (unsigned long long)DEVICES_AT);
+	}
+	return 0;
+}
+
+static int make_memory(struct guest *g, const struct machine *m, struct error *err)
+{
+	int rc = m->memory_fd < 0
+			 ? mem_init(&g->mem, m->memory, true, err)
+			 : mem_init_lent(&g->mem, m->memory_fd, m->memory, m->memory, true, err);
+
+	if (rc < 0)
+		return rc;
+	g->has_mem = true;
+	if (cki_sandbox_add_memory(&g->sandbox, &g->mem, err) < 0 ||
+	    cki_sandbox_add_tables(&g->sandbox, err) < 0)
+		return -err->code;
+	return check_windows(g, err);
+}
+
+static int make_devices(struct guest *g, const struct machine *m, struct error *err)
+{
+	if (devices_init(&g->devices, m, &g->mem, g->console_device, g->agent_device, err) < 0)
+		return -err->code;
+	g->has_devices = true;
+	return cki_sandbox_add_devices(&g->sandbox, &g->devices, err);
+}
+
+static int load(struct guest *g, const struct machine *m, struct error *err)
+{
+	char cmdline[CKI_CMDLINE_MAX], devices[CKI_CMDLINE_MAX];
+	struct cki_guest guest = {
+		.kernel = m->kernel, .initrd = m->initrd, .cmdline = cmdline, .vcpus = m->vcpus};
+	const struct cki_memory memory = {.fd = g->sandbox.fd,
+					  .host = g->mem.regions[0].at,
+					  .blocks = g->sandbox.blocks,
+					  .blocks_n = g->sandbox.blocks_n,
+					  .tables = g->sandbox.tables,
+					  .tables_n = g->sandbox.tables_n};
+	struct cki_entry entry;
+	int n;
+
+	if (devices_cmdline(&g->devices, devices, sizeof(devices)) < 0)
+		return error_set(err, E2BIG, "too many devices for the kernel's command line");
+	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s", devices,
+		     *m->cmdline ? " " : "", m->cmdline);
+	if (n < 0 || (size_t)n >= sizeof(cmdline))
+		return error_set(err, E2BIG, "the kernel's command line is longer than %zu bytes",
+				 sizeof(cmdline) - 1);
+	if (cki_sandbox_tsc_khz(&g->sandbox, &guest.tsc_khz, err) < 0 ||
+	    cki_load(&memory, &guest, &entry, err) < 0)
+		return -err->code;
+	timeline_mark("kernel");
+	return cki_vcpus_enter(&g->vcpus, &entry, err);
+}
+
+static int make_vcpus(struct guest *g, const struct machine *m, struct error *err)
+{
+	if (cki_vcpus_init(&g->vcpus, &g->sandbox, m->vcpus, err) < 0)
+		return -err->code;
+	g->has_vcpus = true;
+	g->vcpus.devices = &g->devices;
+	g->vcpus.mem = &g->mem;
+	g->vcpus.console_fd = g->console_device;
+	return 0;
+}
+
+static int build(struct guest *g, const struct machine *m, struct error *err)
+{
+	if (check_machine(m, err) < 0 || engine_channel(&g->agent_fd, &g->agent_device, err) < 0 ||
+	    engine_channel(&g->console_fd, &g->console_device, err) < 0 ||
+	    cki_sandbox_init(&g->sandbox, err) < 0 || make_memory(g, m, err) < 0)
+		return -err->code;
+	timeline_mark("memory");
+	if (make_vcpus(g, m, err) < 0 || make_devices(g, m, err) < 0 || load(g, m, err) < 0)
+		return -err->code;
+	/* From here on nothing is added to it: it lives by its CPUs. */
+	cki_sandbox_done(&g->sandbox);
+	return 0;
+}
+
+static void cki_kill(struct guest *g)
+{
+	/* The devices last: what the guest has said is still carried out of it. */
+	if (g->has_vcpus)
+		cpus_stop(&g->vcpus.threads);
+	if (g->has_devices)
+		devices_stop(&g->devices);
+}
+
+static void cki_done(struct guest *g)
+{
+	if (!g)
+		return;
+	cki_kill(g);
+	if (g->has_vcpus)
+		cki_vcpus_done(&g->vcpus);
+	cki_sandbox_done(&g->sandbox);
+	if (g->has_devices)
+		devices_done(&g->devices);
+	if (g->has_mem)
+		mem_done(&g->mem);
+	cleanup_close(&g->agent_fd);
+	cleanup_close(&g->console_fd);
+	cleanup_close(&g->agent_device);
+	cleanup_close(&g->console_device);
+	free(g);
+}
+
+static void cleanup_guest(struct guest **g)
+{
+	cki_done(*g);
 }
 
 static int cki_start(const struct machine *m, struct guest **ret, struct error *err)
 {
-	(void)m, (void)ret;
-	return no_guest_kernel(err);
+	_cleanup_(cleanup_guest) struct guest *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return error_set(err, ENOMEM, "out of memory");
+	g->agent_fd = g->agent_device = g->console_fd = g->console_device = g->sandbox.fd = -1;
+	if (build(g, m, err) < 0)
+		return error_wrap(err, "engine cki");
+	timeline_mark("engine");
+	*ret = steal_ptr(&g);
+	return 0;
+}
+
+static int cki_launch(struct guest *g, struct error *err)
+{
+	if (devices_start(&g->devices, err) < 0 || cpus_start(&g->vcpus.threads, err) < 0)
+		return error_wrap(err, "engine cki");
+	return 0;
+}
+
+/* The CPUs first: what they have kicked is then seen as well. */
+static int cki_pause(struct guest *g, struct error *err)
+{
+	if (cpus_pause(&g->vcpus.threads, PAUSE_MS, err) < 0)
+		return -err->code;
+	if (devices_pause(&g->devices, PAUSE_MS, err) < 0) {
+		cpus_resume(&g->vcpus.threads);
+		return -err->code;
+	}
+	return 0;
+}
+
+static int cki_resume(struct guest *g, struct error *err)
+{
+	(void)err;
+	devices_resume(&g->devices);
+	cpus_resume(&g->vcpus.threads);
+	return 0;
+}
+
+static int cki_agent_fd(const struct guest *g)
+{
+	return g->agent_fd;
+}
+
+static int cki_console_fd(const struct guest *g)
+{
+	return g->console_fd;
+}
+
+static int cki_exit_fd(const struct guest *g)
+{
+	return g->vcpus.threads.end_fd;
+}
+
+static int cki_wait(struct guest *g, struct error *err)
+{
+	cki_kill(g);
+	if (g->vcpus.threads.end.code)
+		return error_set(err, g->vcpus.threads.end.code, "%s", g->vcpus.threads.end.text);
+	return 0;
 }
 
 const struct engine_ops engine_cki = {
 	.name = "cki",
 	.summary = "guest kernels in ring 1, without hardware virtualization",
+	.shares = SPEC_SHARES_VIRTIOFS,
 	.probe = cki_probe,
 	.start = cki_start,
+	.launch = cki_launch,
+	.pause = cki_pause,
+	.resume = cki_resume,
+	.agent_fd = cki_agent_fd,
+	.console_fd = cki_console_fd,
+	.exit_fd = cki_exit_fd,
+	.wait = cki_wait,
+	.kill = cki_kill,
+	.done = cki_done,
 };

@@ -97,7 +97,7 @@ static void on_function_gone(void *arg, const struct error *reason)
 {
 	struct guest *g = arg;
 
-	vcpus_end(&g->vcpus, reason);
+	cpus_end(&g->vcpus.threads, reason);
 }
 
 static int make_channels(struct guest *g, struct error *err)
@@ -223,7 +223,7 @@ static void kvm_kill(struct guest *g)
 {
 	/* The devices last: what the guest has said is still carried out of it. */
 	if (g->has_vcpus)
-		vcpus_stop(&g->vcpus);
+		cpus_stop(&g->vcpus.threads);
 	if (g->has_devices)
 		devices_stop(&g->devices);
 }
@@ -272,7 +272,7 @@ static int kvm_start(const struct machine *m, struct guest **ret, struct error *
 
 static int kvm_launch(struct guest *g, struct error *err)
 {
-	if (devices_start(&g->devices, err) < 0 || vcpus_start(&g->vcpus, err) < 0)
+	if (devices_start(&g->devices, err) < 0 || cpus_start(&g->vcpus.threads, err) < 0)
 		return error_wrap(err, "engine kvm");
 	return 0;
 }
@@ -280,10 +280,10 @@ static int kvm_launch(struct guest *g, struct error *err)
 /* The CPUs first: what they have kicked is then seen as well. */
 static int kvm_pause(struct guest *g, struct error *err)
 {
-	if (vcpus_pause(&g->vcpus, PAUSE_MS, err) < 0)
+	if (cpus_pause(&g->vcpus.threads, PAUSE_MS, err) < 0)
 		return -err->code;
 	if (devices_pause(&g->devices, PAUSE_MS, err) < 0) {
-		vcpus_resume(&g->vcpus);
+		cpus_resume(&g->vcpus.threads);
 		return -err->code;
 	}
 	return 0;
@@ -293,7 +293,7 @@ static int kvm_resume(struct guest *g, struct error *err)
 {
 	(void)err;
 	devices_resume(&g->devices);
-	vcpus_resume(&g->vcpus);
+	cpus_resume(&g->vcpus.threads);
 	return 0;
 }
 
@@ -314,14 +314,14 @@ static int kvm_console_fd(const struct guest *g)
 
 static int kvm_exit_fd(const struct guest *g)
 {
-	return g->vcpus.end_fd;
+	return g->vcpus.threads.end_fd;
 }
 
 static int kvm_wait(struct guest *g, struct error *err)
 {
 	kvm_kill(g);
-	if (g->vcpus.end.code)
-		return error_set(err, g->vcpus.end.code, "%s", g->vcpus.end.text);
+	if (g->vcpus.threads.end.code)
+		return error_set(err, g->vcpus.threads.end.code, "%s", g->vcpus.threads.end.text);
 	return 0;
 }
 

@@ -2,27 +2,17 @@
 #include "vmm/kvm/vcpu.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <linux/kvm.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
 #include "lib/cleanup.h"
-#include "lib/condition.h"
 #include "lib/confine.h"
 #include "vmm/kvm/cpuid.h"
-
-/* Takes a thread out of the guest; its handler does nothing. */
-#define SIGNAL_KICK SIGUSR1
-/* A thread needs little more than a device's error path does. */
-#define STACK_SIZE (128u << 10)
 
 #define CR0_PE (1u << 0)
 #define CR0_ET (1u << 4)
@@ -112,78 +102,11 @@ static int vcpu_init(struct vcpu *c, struct kvm_cpuid2 *cpuid, struct error *err
 	return 0;
 }
 
-static int vcpus_make(struct vcpus *v, const struct pvh_entry *entry, struct error *err)
-{
-	_cleanup_free_ struct kvm_cpuid2 *cpuid = NULL;
-
-	v->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (v->end_fd < 0)
-		return error_errno(err, "eventfd");
-	if (cpuid_get(v->vm->kvm_fd, &cpuid, err) < 0)
-		return -err->code;
-	cpuid_adjust(cpuid, v->n);
-	for (uint32_t i = 0; i < v->n; i++)
-		if (vcpu_init(&v->cpu[i], cpuid, err) < 0)
-			return -err->code;
-	if (enter_pvh(v->cpu[0].fd, entry) < 0)
-		return error_errno(err, "KVM: set the entry point");
-	return 0;
-}
-
-int vcpus_init(struct vcpus *v, struct vm *vm, uint32_t n, const struct pvh_entry *entry,
-	       const struct vcpu_ops *ops, void *arg, struct error *err)
-{
-	*v = (struct vcpus){.vm = vm, .ops = ops, .arg = arg, .end_fd = -1, .n = n};
-	pthread_mutex_init(&v->lock, NULL);
-	condition_init(&v->changed);
-	if (n == 0 || n > VCPUS_MAX)
-		return error_set(err, EINVAL, "%u CPUs: 1 to %u can be had", n, VCPUS_MAX);
-	v->cpu = calloc(n, sizeof(*v->cpu));
-	if (!v->cpu)
-		return error_set(err, ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < n; i++)
-		v->cpu[i] = (struct vcpu){.all = v, .id = i, .fd = -1};
-	if (vcpus_make(v, entry, err) < 0) {
-		vcpus_done(v);
-		return -err->code;
-	}
-	return 0;
-}
-
-void vcpus_done(struct vcpus *v)
-{
-	for (uint32_t i = 0; v->cpu && i < v->n; i++) {
-		if (v->cpu[i].run)
-			munmap(v->cpu[i].run, v->vm->run_size);
-		cleanup_close(&v->cpu[i].fd);
-	}
-	free(v->cpu);
-	cleanup_close(&v->end_fd);
-	*v = (struct vcpus){.end_fd = -1};
-}
-
-void vcpus_end(struct vcpus *v, const struct error *reason)
-{
-	uint64_t one = 1;
-
-	pthread_mutex_lock(&v->lock);
-	if (!v->ended) {
-		v->ended = true;
-		v->end = *reason;
-		if (write(v->end_fd, &one, sizeof(one)) < 0)
-			abort(); /* an eventfd of ours, written once */
-		pthread_cond_broadcast(&v->changed);
-	}
-	pthread_mutex_unlock(&v->lock);
-}
-
 /* The next ones: true to go on, false when the machine has ended. */
 
 static bool end_orderly(struct vcpu *c)
 {
-	struct error none = {0};
-
-	vcpus_end(c->all, &none);
+	cpus_end(&c->all->threads, NULL);
 	return false;
 }
 
@@ -196,7 +119,7 @@ static bool end_badly(struct vcpu *c, const char *what, uint64_t detail)
 		regs.rip = 0;
 	error_set(&err, EIO, "CPU %u: %s (0x%llx) at 0x%llx", c->id, what,
 		  (unsigned long long)detail, (unsigned long long)regs.rip);
-	vcpus_end(c->all, &err);
+	cpus_end(&c->all->threads, &err);
 	return false;
 }
 
@@ -253,130 +176,93 @@ static bool take_exit(struct vcpu *c)
 	}
 }
 
-/* Waits, outside of the guest, for the end of a pause. */
-static void park(struct vcpu *c)
+static int vcpu_enter(void *arg, uint32_t id, struct error *err)
 {
-	struct vcpus *v = c->all;
+	struct vcpus *v = arg;
 
-	pthread_mutex_lock(&v->lock);
-	v->parked++;
-	pthread_cond_broadcast(&v->changed);
-	while (atomic_load(&v->paused) && !atomic_load(&v->stopping))
-		pthread_cond_wait(&v->changed, &v->lock);
-	v->parked--;
-	pthread_mutex_unlock(&v->lock);
-	/* Its watchdogs forgive the time; a guest without kvmclock cannot be told. */
-	ioctl(c->fd, KVM_KVMCLOCK_CTRL, 0);
+	(void)id;
+	return confine_calls(calls, ARRAY_SIZE(calls), v->ops->calls, v->ops->calls_n, err);
 }
 
-static void *vcpu_main(void *arg)
+static bool vcpu_run(void *arg, uint32_t id)
 {
-	struct vcpu *c = arg;
+	struct vcpus *v = arg;
 	struct error err = {0};
-	char name[16];
 
-	snprintf(name, sizeof(name), "vcpu%u", c->id);
-	prctl(PR_SET_NAME, name);
-	if (confine_calls(calls, ARRAY_SIZE(calls), c->all->ops->calls, c->all->ops->calls_n,
-			  &err) < 0) {
-		vcpus_end(c->all, &err);
-		return NULL;
+	if (ioctl(v->cpu[id].fd, KVM_RUN, 0) == 0)
+		return take_exit(&v->cpu[id]);
+	if (errno == EINTR || errno == EAGAIN)
+		return true;
+	error_errno(&err, "CPU %u: KVM_RUN", id);
+	cpus_end(&v->threads, &err);
+	return false;
+}
+
+static void vcpu_hold(void *arg, uint32_t id, bool hold)
+{
+	struct vcpus *v = arg;
+
+	v->cpu[id].run->immediate_exit = hold;
+}
+
+/* Its watchdogs forgive the time; a guest without kvmclock cannot be told. */
+static void vcpu_resumed(void *arg, uint32_t id)
+{
+	struct vcpus *v = arg;
+
+	ioctl(v->cpu[id].fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
+static const struct cpus_ops thread_ops = {
+	.enter = vcpu_enter,
+	.run = vcpu_run,
+	.hold = vcpu_hold,
+	.resumed = vcpu_resumed,
+};
+
+static int vcpus_make(struct vcpus *v, const struct pvh_entry *entry, struct error *err)
+{
+	_cleanup_free_ struct kvm_cpuid2 *cpuid = NULL;
+
+	if (cpuid_get(v->vm->kvm_fd, &cpuid, err) < 0)
+		return -err->code;
+	cpuid_adjust(cpuid, v->n);
+	for (uint32_t i = 0; i < v->n; i++)
+		if (vcpu_init(&v->cpu[i], cpuid, err) < 0)
+			return -err->code;
+	if (enter_pvh(v->cpu[0].fd, entry) < 0)
+		return error_errno(err, "KVM: set the entry point");
+	return 0;
+}
+
+int vcpus_init(struct vcpus *v, struct vm *vm, uint32_t n, const struct pvh_entry *entry,
+	       const struct vcpu_ops *ops, void *arg, struct error *err)
+{
+	*v = (struct vcpus){.vm = vm, .ops = ops, .arg = arg, .n = n};
+	if (cpus_init(&v->threads, n, &thread_ops, v, err) < 0)
+		return -err->code;
+	v->cpu = calloc(n, sizeof(*v->cpu));
+	if (!v->cpu) {
+		cpus_done(&v->threads);
+		return error_set(err, ENOMEM, "out of memory");
 	}
-	while (!atomic_load(&c->all->stopping)) {
-		int rc;
-
-		if (atomic_load(&c->all->paused)) {
-			park(c);
-			continue;
-		}
-		rc = ioctl(c->fd, KVM_RUN, 0);
-		if (rc == 0 ? !take_exit(c) : errno != EINTR && errno != EAGAIN) {
-			if (rc < 0) {
-				error_errno(&err, "CPU %u: KVM_RUN", c->id);
-				vcpus_end(c->all, &err);
-			}
-			break;
-		}
+	for (uint32_t i = 0; i < n; i++)
+		v->cpu[i] = (struct vcpu){.all = v, .id = i, .fd = -1};
+	if (vcpus_make(v, entry, err) < 0) {
+		vcpus_done(v);
+		return -err->code;
 	}
-	return NULL;
+	return 0;
 }
 
-static void on_kick(int sig)
+void vcpus_done(struct vcpus *v)
 {
-	(void)sig;
-}
-
-int vcpus_start(struct vcpus *v, struct error *err)
-{
-	struct sigaction kick = {.sa_handler = on_kick};
-	pthread_attr_t attr;
-	int rc = 0;
-
-	if (sigaction(SIGNAL_KICK, &kick, NULL) < 0)
-		return error_errno(err, "catch a signal");
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	for (uint32_t i = 0; i < v->n && rc == 0; i++) {
-		rc = pthread_create(&v->cpu[i].thread, &attr, vcpu_main, &v->cpu[i]);
-		v->cpu[i].started = rc == 0;
+	for (uint32_t i = 0; v->cpu && i < v->n; i++) {
+		if (v->cpu[i].run)
+			munmap(v->cpu[i].run, v->vm->run_size);
+		cleanup_close(&v->cpu[i].fd);
 	}
-	pthread_attr_destroy(&attr);
-	return rc ? error_set(err, rc, "start a CPU's thread: %s", strerror(rc)) : 0;
-}
-
-/* Takes a thread out of the guest; if it is not in it, it does not get in any more. */
-static void kick(struct vcpu *c)
-{
-	c->run->immediate_exit = 1;
-	pthread_kill(c->thread, SIGNAL_KICK);
-}
-
-/* With the lock held. */
-static void let_go(struct vcpus *v)
-{
-	for (uint32_t i = 0; i < v->n; i++)
-		v->cpu[i].run->immediate_exit = 0;
-	atomic_store(&v->paused, false);
-	pthread_cond_broadcast(&v->changed);
-}
-
-int vcpus_pause(struct vcpus *v, int timeout_ms, struct error *err)
-{
-	struct timespec until = condition_deadline(timeout_ms);
-	int rc = 0;
-
-	pthread_mutex_lock(&v->lock);
-	atomic_store(&v->paused, true);
-	for (uint32_t i = 0; i < v->n; i++)
-		kick(&v->cpu[i]);
-	/* A thread that has ended, has ended the machine. */
-	while (v->parked < v->n && !v->ended && rc == 0)
-		rc = pthread_cond_timedwait(&v->changed, &v->lock, &until);
-	if (rc)
-		let_go(v);
-	pthread_mutex_unlock(&v->lock);
-	return rc ? error_set(err, rc, "a CPU did not stop within %d ms", timeout_ms) : 0;
-}
-
-void vcpus_resume(struct vcpus *v)
-{
-	pthread_mutex_lock(&v->lock);
-	let_go(v);
-	pthread_mutex_unlock(&v->lock);
-}
-
-void vcpus_stop(struct vcpus *v)
-{
-	pthread_mutex_lock(&v->lock);
-	atomic_store(&v->stopping, true);
-	pthread_cond_broadcast(&v->changed);
-	pthread_mutex_unlock(&v->lock);
-	for (uint32_t i = 0; i < v->n; i++)
-		if (v->cpu[i].started)
-			kick(&v->cpu[i]);
-	for (uint32_t i = 0; i < v->n; i++)
-		if (v->cpu[i].started) {
-			pthread_join(v->cpu[i].thread, NULL);
-			v->cpu[i].started = false;
-		}
+	free(v->cpu);
+	v->cpu = NULL;
+	cpus_done(&v->threads);
 }

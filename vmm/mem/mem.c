@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/memfd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,26 +11,9 @@
 #include <sys/vfs.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/backing.h"
 
 #define HUGE (2ull << 20)
-
-static int backing_open(uint64_t size, bool hugepages, struct error *err)
-{
-	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	_cleanup_close_ int fd = -1;
-
-	if (hugepages)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-	fd = memfd_create("caisson-guest", flags);
-	if (fd < 0)
-		return error_errno(err, "make a memfd");
-	if (ftruncate(fd, (off_t)size) < 0)
-		return error_errno(err, "size a memfd");
-	/* It is handed to a file server in a jail: who cuts it short would kill us by SIGBUS. */
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_errno(err, "seal a memfd");
-	return steal_fd(&fd);
-}
 
 /*
  * One mapping of all of it, aligned to 2 MiB so that the host can use large pages for the guest,
@@ -119,7 +101,7 @@ static int init(struct mem *m, bool hugepages, struct error *err)
 {
 	if (check_size(m, err) < 0)
 		return -err->code;
-	m->fd = backing_open(m->size, hugepages, err);
+	m->fd = mem_backing_open(m->size, hugepages, err);
 	return m->fd < 0 ? -err->code : map_regions(m, m->size, err);
 }
 
@@ -150,7 +132,7 @@ int mem_init(struct mem *m, uint64_t size, bool hugepages, struct error *err)
 int mem_init_lent(struct mem *m, int fd, uint64_t size, uint64_t max, bool hugepages,
 		  struct error *err)
 {
-	*m = (struct mem){.fd = -1, .size = size, .page_size = 4096, .lent = true};
+	*m = (struct mem){.fd = -1, .size = size, .page_size = 4096, .lent = true, .fixed = true};
 	return finish(m, init_lent(m, fd, max, hugepages, err), err);
 }
 
@@ -171,28 +153,61 @@ void mem_done(struct mem *m)
 	*m = (struct mem){.fd = -1};
 }
 
+/* Of region i, so many bytes are RAM. */
+static uint64_t ram_of(const struct mem *m, unsigned int i)
+{
+	return m->grows && i + 1 == m->regions_n ? __atomic_load_n(&m->grown, __ATOMIC_ACQUIRE)
+						 : m->regions[i].size;
+}
+
+/* The last region that does not begin above gpa; regions_n: none. */
+static unsigned int region_below(const struct mem *m, gpa_t gpa)
+{
+	unsigned int low = 0, high = m->regions_n;
+
+	while (low < high) {
+		unsigned int middle = low + (high - low) / 2;
+
+		if (m->regions[middle].base.v <= gpa.v)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? low - 1 : m->regions_n;
+}
+
 static const struct mem_region *region_of(const struct mem *m, gpa_t gpa, uint64_t size)
 {
-	if (!size)
-		return NULL;
-	for (unsigned int i = 0; i < m->regions_n; i++) {
-		const struct mem_region *r = &m->regions[i];
-		const uint64_t offset = gpa.v - r->base.v; /* huge when gpa is below */
-		const uint64_t all = m->grows && i + 1 == m->regions_n
-					     ? __atomic_load_n(&m->grown, __ATOMIC_ACQUIRE)
-					     : r->size;
+	unsigned int i = region_below(m, gpa);
+	uint64_t offset;
 
-		if (size <= all && offset <= all - size)
-			return r;
-	}
-	return NULL;
+	if (!size || i == m->regions_n)
+		return NULL;
+	offset = gpa.v - m->regions[i].base.v;
+	return size <= ram_of(m, i) && offset <= ram_of(m, i) - size ? &m->regions[i] : NULL;
 }
 
 void *mem_at(const struct mem *m, gpa_t gpa, uint64_t size)
 {
-	const struct mem_region *r = region_of(m, gpa, size);
+	const unsigned int first = region_below(m, gpa);
+	uint64_t offset, left = size;
 
-	return r ? r->at + (gpa.v - r->base.v) : NULL;
+	if (!size || first == m->regions_n)
+		return NULL;
+	offset = gpa.v - m->regions[first].base.v;
+	/* On through regions without a gap: they are without one here, too. */
+	for (unsigned int i = first;; i++, offset = 0) {
+		const uint64_t all = ram_of(m, i);
+
+		if (offset >= all)
+			return NULL;
+		if (left <= all - offset)
+			break;
+		left -= all - offset;
+		if (i + 1 == m->regions_n || m->regions[i + 1].base.v != m->regions[i].base.v + all)
+			return NULL;
+	}
+	return m->regions[first].at + (gpa.v - m->regions[first].base.v);
 }
 
 int mem_read(const struct mem *m, gpa_t gpa, void *buf, size_t size)
@@ -234,7 +249,7 @@ int mem_discard(const struct mem *m, gpa_t gpa, uint64_t size)
 
 	if (!r)
 		return -EFAULT;
-	if (m->lent)
+	if (m->fixed)
 		return -EPERM;
 	/* Region bases are multiples of every page size, so rounding keeps inside. */
 	start = r->offset + (gpa.v - r->base.v);

@@ -2,8 +2,9 @@
 /*
  * Guest memory: RAM regions backed by one shared memfd.
  *
- * Layout: vmm/mem/layout.h.  Regions, base and size never change between mem_init()
- * and mem_done(), so a pointer from mem_at() stays good until mem_done() and may be
+ * Layout: vmm/mem/layout.h; or, for a guest without a second translation, where the host
+ * has its pages: mem_place().  Regions, base and size do not change after that until
+ * mem_done(), so a pointer from mem_at() stays good until mem_done() and may be
  * used by any thread.
  *
  * The memfd is the monitor's own, or lent: made, zeroed and perhaps mapped for a
@@ -24,7 +25,8 @@
 #include "lib/error.h"
 #include "vmm/mem/layout.h"
 
-#define MEM_REGIONS_MAX 8 /* what vhost-user carries in one message */
+#define MEM_REGIONS_MAX 120
+#define MEM_BLOCK (2ull << 20) /* what memory is placed in: a huge page */
 
 struct mem_region {
 	gpa_t base;
@@ -38,7 +40,10 @@ struct mem {
 	uint64_t size;	    /* that the guest starts with */
 	uint64_t page_size; /* of the backing: 4096 or 2 MiB */
 	bool lent;
-	struct mem_region regions[MEM_REGIONS_MAX]; /* ascending, disjoint */
+	/* Its pages stay where they are: others know where. */
+	bool fixed;
+	/* Ascending, disjoint.  Where one begins at the end of another, so it does in `at`. */
+	struct mem_region regions[MEM_REGIONS_MAX];
 	unsigned int regions_n;
 	/* The last region is there to grow into: of it, so many bytes are RAM.  Atomic. */
 	bool grows;
@@ -68,7 +73,21 @@ int mem_grow(struct mem *m, uint64_t grown);
 void mem_done(struct mem *m);
 
 /*
- * Where the `size` bytes at `gpa` are, or NULL when they are not wholly inside one region.
+ * For memory of huge pages whose guest-physical addresses are the host's own: has the pages of our
+ * own memfd (not a lent one) go up in it as they do in the host, as far as they can be had; then
+ * there are few regions.  Best effort: needs to see physical addresses (/proc/self/pagemap, root),
+ * and that nobody else takes huge pages meanwhile.
+ */
+int mem_sort(struct mem *m, struct error *err);
+/*
+ * Block i of the memfd (MEM_BLOCK bytes) is at physical[i] from now on: once, before anybody knows
+ * an address.  All else about the memory goes on as before; nothing is discarded any more.
+ * -E2BIG: it is in more than MEM_REGIONS_MAX pieces; -EINVAL: not blocks, or one of them twice.
+ */
+int mem_place(struct mem *m, const uint64_t *physical, struct error *err);
+
+/*
+ * Where the `size` bytes at `gpa` are, or NULL when they are not all RAM without a gap.
  * size 0 is NULL, too: there is nothing to point to.
  */
 void *mem_at(const struct mem *m, gpa_t gpa, uint64_t size);
@@ -82,7 +101,7 @@ gpa_t mem_gpa(const struct mem *m, const void *at);
 
 /*
  * Gives the pages that lie wholly in the range back to the host; they read as zero afterwards.
- * 0, -EFAULT (not inside one region), -EPERM (lent memory) or -errno.
+ * 0, -EFAULT (not inside one region), -EPERM (fixed memory: lent, or placed) or -errno.
  */
 int mem_discard(const struct mem *m, gpa_t gpa, uint64_t size);
 

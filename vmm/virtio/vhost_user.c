@@ -24,6 +24,7 @@ enum request {
 };
 
 #define VERSION 1u
+#define REGIONS_MAX 8 /* of memory, in one message */
 #define REPLY 4u
 #define NEED_REPLY 8u
 #define F_PROTOCOL_FEATURES 30 /* VHOST_USER_F_PROTOCOL_FEATURES */
@@ -44,7 +45,7 @@ struct message {
 			uint32_t n, zero;
 			struct {
 				uint64_t gpa, size, user, offset;
-			} regions[MEM_REGIONS_MAX];
+			} regions[REGIONS_MAX];
 		} memory;
 	};
 } __attribute__((packed));
@@ -56,7 +57,7 @@ static int put(const struct vhost_user *v, struct message *m, const int *fds, un
 	struct iovec iov = {m, HEADER_SIZE + m->size};
 	union {
 		struct cmsghdr align;
-		char room[CMSG_SPACE(MEM_REGIONS_MAX * sizeof(int))];
+		char room[CMSG_SPACE(REGIONS_MAX * sizeof(int))];
 	} control = {0};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
@@ -170,8 +171,10 @@ static int ask_u64(const struct vhost_user *v, enum request request, uint64_t *r
 static int tell_memory(const struct vhost_user *v, const struct mem *mem)
 {
 	struct message m = {.memory = {.n = mem->regions_n}};
-	int fds[MEM_REGIONS_MAX];
+	int fds[REGIONS_MAX];
 
+	if (mem->regions_n > REGIONS_MAX)
+		return -E2BIG;
 	for (unsigned int i = 0; i < mem->regions_n; i++) {
 		const struct mem_region *r = &mem->regions[i];
 

@@ -17,7 +17,6 @@ void main(void)
 	on_trap = event;
 	for (unsigned int i = 0; i < 10; i++) {
 		check(hypercall(CAISSON_CALL_TIMER, 300000000, 0, 0, NULL) == 0);
-		while (events <= i)
-			check(hypercall(CAISSON_CALL_HALT, 0, 0, 0, NULL) == 0);
+		halt_until(events > i);
 	}
 }

@@ -9,7 +9,7 @@ struct caisson_frame caught;
 static unsigned int next_frame = FRAME_FREE;
 static bool catching;
 
-extern char exception_entry[], syscall_entry[], user_kernel_stack_top[], catch_out[];
+extern char start[], exception_entry[], syscall_entry[], user_kernel_stack_top[], catch_out[];
 extern char user_begin[], user_end[], user_load[];
 void guest_main(const struct boot *from, uint64_t number);
 void exception(struct trap *t);
@@ -73,7 +73,7 @@ _Noreturn void failed(const char *condition, int line)
 	end(GUEST_FAIL);
 }
 
-void exception(struct trap *t)
+static void exception_once(struct trap *t)
 {
 	if (catching && t->frame.vector < 32) {
 		caught = t->frame;
@@ -94,7 +94,20 @@ void exception(struct trap *t)
 		say("\n");
 		end(GUEST_FAIL);
 	}
-	vcpu->masked = (uint8_t)t->frame.masked;
+}
+
+/* As often as there are events: not one on top of the other. */
+void exception(struct trap *t)
+{
+	do {
+		vcpu->masked = 1;
+		if (t->frame.vector != CAISSON_VECTOR_EVENT || vcpu->events)
+			exception_once(t);
+		vcpu->masked = (uint8_t)t->frame.masked;
+	} while (t->frame.vector == CAISSON_VECTOR_EVENT && !t->frame.masked && vcpu->events);
+	/* What came in between, by its own exception. */
+	if (!t->frame.masked && vcpu->events)
+		hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, NULL);
 }
 
 uint64_t system_call(uint64_t number, uint64_t a, uint64_t b)
@@ -186,6 +199,19 @@ static void user_map(void)
 				      CAISSON_PTE_U | CAISSON_PTE_NX) == 0);
 }
 
+int64_t start_cpu(uint64_t number, uint64_t root)
+{
+	int64_t result;
+	register uint64_t argument __asm__("r8") = (uint64_t)&boot;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(CAISSON_CALL_START), "D"(number), "S"(root), "d"(start),
+			   "r"(argument)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
 __attribute__((weak)) void other(uint64_t number)
 {
 	(void)number;
@@ -195,22 +221,21 @@ __attribute__((weak)) void other(uint64_t number)
 
 void guest_main(const struct boot *from, uint64_t number)
 {
-	static volatile bool ready;
 	uint64_t version;
 
 	vcpu->exception_entry = (uint64_t)exception_entry;
 	vcpu->syscall_entry = (uint64_t)syscall_entry;
 	vcpu->kernel_stack = (uint64_t)user_kernel_stack_top;
+	check(vcpu->masked);
+	vcpu->masked = 0;
+	check(hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, NULL) == 0);
 	if (number) {
-		while (!ready)
-			__asm__ volatile("pause");
 		other(number);
 		end(GUEST_FAIL);
 	}
 	boot = *from;
 	check(hypercall(CAISSON_CALL_VERSION, 0, 0, 0, &version) == 0 && version == CAISSON_API);
 	user_map();
-	ready = true;
 	main();
 	end(GUEST_PASS);
 }

@@ -29,9 +29,10 @@ extern struct boot boot;
 
 /* The guest's own entry; to return is to pass. */
 void main(void);
-/* Of the CPUs beside the first, once it has set up; only system calls and fault_of() are not for
- * them. */
+/* Of the CPUs beside the first; only system calls and fault_of() are not for them. */
 void other(uint64_t number);
+/* Starts one on a level-4 table; -errno. */
+int64_t start_cpu(uint64_t number, uint64_t root);
 
 void say(const char *text);
 void say_hex(uint64_t n);
@@ -43,8 +44,34 @@ _Noreturn void end(int outcome);
 	} while (0)
 _Noreturn void failed(const char *condition, int line);
 
+/* Takes an event out of those of this CPU: whether it was there. */
+static inline bool take(unsigned int event)
+{
+	bool was;
+
+	__asm__ volatile("lock btrq %2, %0"
+			 : "+m"(*(uint64_t *)&vcpu->events), "=@ccc"(was)
+			 : "r"((uint64_t)event));
+	return was;
+}
+
 /* Returns RAX; ret_rdx may be NULL. */
 int64_t hypercall(uint64_t call, uint64_t a, uint64_t b, uint64_t c, uint64_t *ret_rdx);
+
+/* Sleeps until so; what makes it so is an event.  Masked while it looks: else the event could come
+ * just before it sleeps. */
+#define halt_until(condition)                                                                      \
+	do {                                                                                       \
+		vcpu->masked = 1;                                                                  \
+		while (!(condition)) {                                                             \
+			check(hypercall(CAISSON_CALL_HALT, 0, 0, 0, NULL) == 0);                   \
+			vcpu->masked = 0;                                                          \
+			hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, NULL);                             \
+			vcpu->masked = 1;                                                          \
+		}                                                                                  \
+		vcpu->masked = 0;                                                                  \
+		hypercall(CAISSON_CALL_EVENTS, 0, 0, 0, NULL);                                     \
+	} while (0)
 
 /* Called on an exception or event; true: go on with `t`. */
 extern bool (*on_trap)(struct trap *t);

@@ -11,6 +11,12 @@
 #define MONITOR_TEXT 0 /* offset in memory, length */
 #define MONITOR_END 1  /* outcome */
 #define MONITOR_ECHO 2 /* answers the second argument plus one */
+/* With just these arguments: writes an eventfd, which makes the runner raise EVENT_BELL on CPU 0.
+ */
+#define MONITOR_BELL 3
+#define BELL_RSI 0x0123456789abcdef
+#define BELL_RDX 0xfedcba9876543210
+#define EVENT_BELL 17
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>

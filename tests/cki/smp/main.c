@@ -55,6 +55,7 @@ void main(void)
 		       y = table(1);
 
 	on_trap = pass_over;
+	check(start_cpu(1, l4) == 0);
 	check(set(l4, 6, l3 | CAISSON_PTE_P | CAISSON_PTE_W) == 0);
 	check(set(l3, 0, l2 | CAISSON_PTE_P | CAISSON_PTE_W) == 0);
 	for (unsigned int round = 0; round < ROUNDS; round++) {

@@ -46,8 +46,7 @@ void main(void)
 	/* Halted. */
 	for (unsigned int i = 1; i <= 5; i++) {
 		arm(10 * MS);
-		while (events < i)
-			check(hypercall(CAISSON_CALL_HALT, 0, 0, 0, NULL) == 0);
+		halt_until(events >= i);
 	}
 	/* Running. */
 	arm(10 * MS);
