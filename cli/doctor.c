@@ -56,7 +56,7 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 		bool good = engines[i]->probe(&why) == 0;
 
 		say(good, engines[i]->name, good ? engines[i]->summary : why.text);
-		any |= good;
+		any |= good && !engines[i]->by_name;
 	}
 	printf("Needs:\n");
 	file("kernel", s.kernel, "build it with `make kernel`", &ok);

@@ -38,20 +38,6 @@ struct guest {
 	int agent_device, console_device; /* the console device's ends */
 };
 
-static int no_guest_kernel(struct error *err)
-{
-	return error_set(err, EOPNOTSUPP,
-			 CKI_DEVICE " is there, but the guest kernel of this build does not run in "
-				    "ring 1 yet");
-}
-
-static int cki_probe(struct error *err)
-{
-	if (cki_check(err) < 0)
-		return -err->code;
-	return no_guest_kernel(err);
-}
-
 /* What other engines have, and this one has not. */
 static int check_machine(const struct machine *m, struct error *err)
 {
@@ -255,9 +241,10 @@ static int cki_wait(struct guest *g, struct error *err)
 
 const struct engine_ops engine_cki = {
 	.name = "cki",
-	.summary = "guest kernels in ring 1, without hardware virtualization",
+	.summary = "guest kernels in ring 1, without hardware virtualization (not for auto yet)",
+	.by_name = true,
 	.shares = SPEC_SHARES_VIRTIOFS,
-	.probe = cki_probe,
+	.probe = cki_check,
 	.start = cki_start,
 	.launch = cki_launch,
 	.pause = cki_pause,

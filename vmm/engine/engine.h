@@ -35,6 +35,7 @@ struct engine_ops {
 	const char *name;
 	const char *summary;	 /* one line for `caisson doctor` */
 	enum spec_shares shares; /* how it carries the machine's shares */
+	bool by_name;		 /* not for "auto" yet */
 
 	/* 0 when this host can run the engine, else -errno and the sentence that says what is
 	 * missing.  Looks only; cheap; no side effects. */
