@@ -6,6 +6,9 @@ directories are the test's own instead: what the tests leave, or a killed test r
 is neither on the machine nor in the way of the next run.
 
 "The host" of these tests is therefore the stage: `Stage.network()` enters its network.
+
+    PODMAN_CGROUPS  who makes podman's cgroups: cgroupfs (also if not set), or systemd, where it runs
+                    the machine, as in a host of the lab
 """
 import contextlib
 import ctypes
@@ -25,17 +28,28 @@ import harness  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
 IMAGE = "localhost/busybox:latest"
+CGROUPS = os.environ.get("PODMAN_CGROUPS") or "cgroupfs"
 libc = ctypes.CDLL(None, use_errno=True)
 
-# $1: the test's directory.  The last line says that the stage is set.
+# $1: the test's directory, $2: CGROUPS.  The last line says that the stage is set.
 SETUP = """
 set -e
 dir=$1
 [ -d /etc/containers ] && cp -a /etc/containers "$dir/etc"
 mkdir -p "$dir/etc/networks" "$dir/lib" "$dir/cache"
 rm -rf "$dir"/etc/networks/* "$dir/etc/containers.conf.d"
+if [ "$2" = systemd ]; then
+    mkdir "$dir/systemd" "$dir/dbus"
+    mount --bind /run/systemd "$dir/systemd"
+    mount --bind /run/dbus "$dir/dbus"
+fi
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+if [ "$2" = systemd ]; then
+    mkdir /run/systemd /run/dbus
+    mount --move "$dir/systemd" /run/systemd
+    mount --move "$dir/dbus" /run/dbus
+fi
 mkdir -p /run/lock /run/netns /var/lib/containers /var/cache/caisson /etc/containers
 mount --bind "$dir/etc" /etc/containers
 mount --bind "$dir/lib" /var/lib/containers
@@ -59,7 +73,7 @@ class Stage:
         self.names = (f"t{n}" for n in itertools.count(1))
         self.keeper = subprocess.Popen(
             ["unshare", "--mount", "--net", "--propagation", "private", "--", "bash", "-c", SETUP,
-             "stage", str(self.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+             "stage", str(self.path), CGROUPS], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if self.keeper.stdout.readline() != b"ready\n":
             raise RuntimeError(self.keeper.stderr.read().decode())
         (self.path / "etc/policy.json").write_text(
@@ -73,8 +87,8 @@ class Stage:
                 f"--net=/proc/{self.keeper.pid}/ns/net", "--", *map(str, args)]
 
     def podman(self, *args):
-        return self.command("podman", "--cgroup-manager=cgroupfs", "--runtime", harness.CAISSON,
-                            "--runtime-flag", f"config={self.settings}", *args)
+        return self.command("podman", f"--cgroup-manager={CGROUPS}", "--runtime",
+                            harness.CAISSON, "--runtime-flag", f"config={self.settings}", *args)
 
     def host(self, *args, check=True, **kw):
         """Runs a program on the stage, outside of every container."""
@@ -161,6 +175,11 @@ class Stage:
         for directory, _, _ in os.walk("/sys/fs/cgroup"):
             if any(c in os.path.basename(directory) for c in created):
                 found.append(f"cgroup {directory}")
+        if CGROUPS == "systemd":
+            units = subprocess.run(["systemctl", "list-units", "--all", "--plain", "--no-legend"],
+                                   stdout=subprocess.PIPE, text=True, check=True).stdout
+            found += [f"unit {line}" for line in units.splitlines()
+                      if any(c in line for c in created)]
         return found
 
     def close(self):
@@ -221,6 +240,8 @@ def session_stage(tmp_path_factory):
     for tool in ("podman", "unshare", "nsenter"):
         if not shutil.which(tool):
             harness.missing(f"{tool} is not installed")
+    if CGROUPS == "systemd" and not os.path.isdir("/run/systemd/system"):
+        pytest.skip("hardware: systemd does not run this machine")
     if os.geteuid() != 0:
         harness.missing("podman's default network and the emu engine's jail need root")
     stage = Stage(tmp_path_factory.mktemp("podman"))

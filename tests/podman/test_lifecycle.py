@@ -10,7 +10,7 @@ import time
 import pytest
 
 import harness
-from conftest import IMAGE
+from conftest import CGROUPS, IMAGE
 from harness import eventually
 
 COUNTER = """trap 'echo caught USR1' USR1; trap 'echo caught TERM; exit 7' TERM
@@ -78,6 +78,18 @@ def test_inspect_and_ps(podman):
         rows = podman("ps", "--format", "{{.Names}} {{.Status}}", "--filter",
                       "label=purpose=looks").stdout
         assert rows.startswith(f"{c.name} Up ")
+
+
+def test_cgroup(podman):
+    """Proxy and monitor are where the cgroup manager of this run has containers."""
+    with podman.running() as c:
+        identity = c.get(".Id")
+        place = f"machine.slice/libpod-{identity}.scope" if CGROUPS == "systemd" \
+            else f"libpod_parent/libpod-{identity}"
+        record = json.loads(podman.host("cat", f"/run/caisson/{identity}/state.json").stdout)
+        for pid in (c.get(".State.Pid"), record["monitor"]["pid"]):
+            text = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+            assert re.search(f"/{re.escape(place)}$", text, re.MULTILINE), text
 
 
 def test_signals(podman):
