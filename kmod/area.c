@@ -206,11 +206,11 @@ static void *view_table(struct caisson_view *view)
 {
 	void **more, *table;
 
-	more = krealloc_array(view->tables, view->tables_n + 1, sizeof(*more), GFP_KERNEL);
+	more = krealloc_array(view->tables, view->tables_n + 1, sizeof(*more), GFP_KERNEL_ACCOUNT);
 	if (!more)
 		return NULL;
 	view->tables = more;
-	table = page_new();
+	table = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (table)
 		view->tables[view->tables_n++] = table;
 	return table;

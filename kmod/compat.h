@@ -6,6 +6,7 @@
 #include <linux/hrtimer.h>
 #include <linux/thread_info.h>
 #include <linux/version.h>
+#include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
@@ -22,6 +23,16 @@ static inline void hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*f)(st
 #define wrmsrq wrmsrl
 #define rdmsrq_safe rdmsrl_safe
 #endif
+
+/* Whether VERW clears what the CPU's buffers hold: of MDS and its like, of TSA. */
+static inline bool compat_verw_clears(void)
+{
+#ifdef X86_FEATURE_VERW_CLEAR
+	if (boot_cpu_has(X86_FEATURE_VERW_CLEAR))
+		return true;
+#endif
+	return boot_cpu_has(X86_FEATURE_MD_CLEAR);
+}
 
 /*
  * Loads the thread's FPU registers.  False: only the way to user space does; switch_fpu_return() is

@@ -46,6 +46,19 @@ static bool has_async_faults(void)
 	return rdmsrq_safe(MSR_KVM_ASYNC_PF_EN, &value) == 0 && value & KVM_ASYNC_PF_ENABLED;
 }
 
+/*
+ * An L1TF CPU that comes upon an entry which is not present reads its first-level cache at the
+ * entry's address for a moment, and compares no more bits of it than x86_cache_bits.  With the
+ * upper half of these set, that is beyond all memory: the kernel has seen to that, or it does not
+ * have PTEINV.
+ */
+static u64 absent_bits(void)
+{
+	if (!boot_cpu_has_bug(X86_BUG_L1TF))
+		return 0;
+	return CAISSON_PTE_ADDRESS & ~(BIT_ULL(boot_cpu_data.x86_cache_bits - 1) - 1);
+}
+
 /* Says why the module cannot work here, in one sentence, and refuses. */
 int caisson_host_check(void)
 {
@@ -70,6 +83,13 @@ int caisson_host_check(void)
 		 "the kernel takes asynchronous page faults from KVM (boot with no-kvmapf)"},
 		{security_locked_down(LOCKDOWN_DEV_MEM) != 0,
 		 "the kernel is locked down, and this module writes page tables"},
+		/* Could be lived with: large pages of a guest's without the right to execute. */
+		{boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT),
+		 "the CPU stops when a guest changes the size of a page that it executes (iTLB "
+		 "multihit)"},
+		{boot_cpu_has_bug(X86_BUG_L1TF) && !boot_cpu_has(X86_FEATURE_L1TF_PTEINV),
+		 "the CPU has L1TF, and memory in the upper half of its addresses, where entries "
+		 "that are not present point to"},
 		{IS_ENABLED(CONFIG_PREEMPT_RT),
 		 "the kernel is a real-time one, whose locks sleep where this module may not"},
 	};
@@ -109,7 +129,7 @@ static void survey_cpu(void *data)
 	if (cpu->gdt >> 39 != CAISSON_SLOT >> 39 || cpu->tss >> 39 != CAISSON_SLOT >> 39 ||
 	    idt.address >> 39 != CAISSON_SLOT >> 39)
 		WRITE_ONCE(s->why, "GDT, IDT and TSS are not in the CPU entry area");
-	else if ((cpu->tss | cpu->gdt | idt.address) & 4095 || idt.size != 4095)
+	else if ((cpu->tss | cpu->gdt | idt.address) & 4095 || idt.size < 4095)
 		WRITE_ONCE(s->why, "GDT, IDT or TSS are not laid out as expected");
 	s->host->idt = idt.address;
 }
@@ -119,6 +139,7 @@ int caisson_host_survey(struct caisson_host *host)
 {
 	struct survey s = {.host = host};
 
+	host->absent = absent_bits();
 	host->cpus = kcalloc(nr_cpu_ids, sizeof(*host->cpus), GFP_KERNEL);
 	if (!host->cpus)
 		return -ENOMEM;

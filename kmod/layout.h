@@ -83,6 +83,7 @@
 #define SWITCH_ENTRY 16
 #define SWITCH_GUEST_FS 24
 #define SWITCH_GUEST_GS 32
+#define SWITCH_VERW 40
 
 #ifndef __ASSEMBLER__
 #include <linux/build_bug.h>
@@ -111,6 +112,7 @@ struct caisson_switch {
 	u64 cr3;
 	u64 entry; /* in the area */
 	u64 fs_base, gs_base;
+	u64 verw; /* not 0: clear the CPU's buffers */
 };
 
 static_assert(offsetof(struct caisson_trap, vector) == TRAP_VECTOR);
@@ -119,6 +121,7 @@ static_assert(sizeof(struct caisson_trap) == TRAP_SIZE);
 static_assert(offsetof(struct caisson_vcpu_page, cr2) == VCPU_CR2);
 static_assert(offsetof(struct caisson_vcpu_page, masked) == VCPU_MASKED);
 static_assert(offsetof(struct caisson_switch, gs_base) == SWITCH_GUEST_GS);
+static_assert(offsetof(struct caisson_switch, verw) == SWITCH_VERW);
 static_assert(CAISSON_VCPU_PAGE == AREA + PAGE_VCPU * 4096);
 static_assert(sizeof(struct caisson_frame) == 56);
 

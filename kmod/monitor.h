@@ -48,6 +48,7 @@ struct caisson_cpu {
 
 struct caisson_host {
 	u64 idt;
+	u64 absent;		  /* struct caisson_tables */
 	struct caisson_cpu *cpus; /* nr_cpu_ids */
 };
 
@@ -117,6 +118,7 @@ struct caisson_vcpu {
 	enum caisson_vcpu_state state; /* changes under tables_lock */
 	struct caisson_registers registers;
 	struct caisson_trap resume; /* where an NMI caught the entry code; if resuming */
+	u64 resume_cr2;
 	bool resuming;
 	bool answering; /* the guest waits for run->answer */
 	bool dead;

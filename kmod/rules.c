@@ -188,12 +188,22 @@ static int check_pointer(const struct caisson_tables *t, __u32 level, __u32 inde
 	return 0;
 }
 
+/* Not present, but walked all the same: a processor may guess at what it points to. */
+static int check_absent(const struct caisson_tables *t, __u64 value)
+{
+	if (value == 0)
+		return 0;
+	if (!HOLDS(25, value & CAISSON_PTE_FAR) || !HOLDS(38, (value & t->absent) == t->absent))
+		return -EINVAL;
+	return 0;
+}
+
 static int check_entry(const struct caisson_tables *t, __u32 level, __u32 index, __u64 value)
 {
 	if (level == 4 && !HOLDS(24, index != CAISSON_SLOT_INDEX))
 		return -EPERM;
 	if (!(value & CAISSON_PTE_P))
-		return HOLDS(25, value == 0 || value & CAISSON_PTE_FAR) ? 0 : -EINVAL;
+		return check_absent(t, value);
 	if (!HOLDS(26, !(value & CAISSON_PTE_G)) || !HOLDS(27, !(value & CAISSON_PTE_KEY)))
 		return -EINVAL;
 	if (level == 1)

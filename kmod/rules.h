@@ -81,6 +81,7 @@ struct caisson_tables {
 	struct caisson_window windows[CAISSON_WINDOWS_MAX];
 	struct caisson_root roots[CAISSON_VCPUS_MAX];
 	__u64 clock;
+	__u64 absent; /* address bits that an entry has which is not present, and not 0 */
 };
 
 /* The block at a physical address, or NULL. */

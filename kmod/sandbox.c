@@ -245,6 +245,7 @@ static int sandbox_open(struct inode *inode, struct file *file)
 	kref_init(&s->ref);
 	mutex_init(&s->lock);
 	spin_lock_init(&s->tables_lock);
+	s->tables.absent = caisson_host.absent;
 	s->mm = current->mm;
 	mmgrab(s->mm);
 	file->private_data = s;

@@ -97,6 +97,12 @@ deliver:
 #if DUTY(100)
 	je bad_stack
 #endif
+	leaq 55(%rdi), %rax
+	sarq $39, %rax
+	cmpq $(CAISSON_SLOT_INDEX - 512), %rax
+#if DUTY(127)
+	je bad_stack
+#endif
 	movl TRAP_VECTOR(%rsp), %eax
 	movzbl AT(PAGE_VCPU, VCPU_MASKED), %ecx
 	movl %eax, (%rdi)
@@ -163,17 +169,19 @@ hypercall:
 
 /*
  * From the host, with the guest's CR3 in RAX.  An NMI in here is as if the guest had not been entered;
- * after it, the trap is on a stack that only another entry overwrites.
+ * after it, the trap is on a stack that only another entry overwrites.  The stack comes first: with the
+ * guest's tables, an NMI would leave the host's RSP where ring 1 can read it.  That it is not mapped yet
+ * matters to nobody: what can come here has a stack of its own in both worlds.
  */
 enter:
-	movq %rax, %cr3
 	leaq AT(PAGE_ENTER, 4096 - TRAP_SIZE), %rsp
+	movq %rax, %cr3
 	POP_REGISTERS
 	addq $16, %rsp
 	iretq
 enter_event:
-	movq %rax, %cr3
 	leaq AT(PAGE_STACK, 4096 - TRAP_SIZE), %rsp
+	movq %rax, %cr3
 	jmp deliver
 enter_end:
 	.org caisson_stub + CODE_PAGES * 4096, 0xcc

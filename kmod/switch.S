@@ -6,7 +6,15 @@
 #include <asm/segment.h>
 
 #include "layout.h"
+#include "mutant.h"
 
+	.text
+
+/* VERW wants a selector, of a segment that can be written. */
+	.section .rodata
+	.balign 2
+verw_selector:
+	.word __KERNEL_DS
 	.text
 
 /*
@@ -47,6 +55,17 @@ SYM_FUNC_START(caisson_switch)
 	wrfsbase %rcx
 	movq SWITCH_GUEST_GS(%rdi), %rcx
 	wrgsbase %rcx
+	/* From here on, nothing of the host's is read. */
+	cmpq $0, SWITCH_VERW(%rdi)
+	je 2f
+	verw verw_selector(%rip)
+2:
+	/* An NMI on the way in leaves all registers on a stack that ring 1 can read. */
+#if DUTY(126)
+	.irp r, ebx, ecx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	xorl %\r, %\r
+	.endr
+#endif
 	ANNOTATE_RETPOLINE_SAFE
 	jmp *%rdx
 

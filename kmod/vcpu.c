@@ -15,6 +15,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/nospec.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
@@ -67,7 +68,7 @@ enum next {
 };
 
 struct host_state {
-	u64 cr4, lstar, cstar, fmask, sysenter_cs, dr7;
+	u64 cr4, star, lstar, cstar, fmask, sysenter_cs, dr7;
 	u32 pkru;
 };
 
@@ -93,6 +94,7 @@ static void host_to_guest(struct host_state *h)
 {
 	asm volatile("mov %%cr4, %0" : "=r"(h->cr4));
 	asm volatile("mov %%dr7, %0" : "=r"(h->dr7));
+	rdmsrq(MSR_STAR, h->star);
 	rdmsrq(MSR_LSTAR, h->lstar);
 	rdmsrq(MSR_CSTAR, h->cstar);
 	rdmsrq(MSR_SYSCALL_MASK, h->fmask);
@@ -100,6 +102,8 @@ static void host_to_guest(struct host_state *h)
 	h->pkru = h->cr4 & X86_CR4_PKE ? rdpkru() : 0;
 
 	asm volatile("mov %0, %%dr7" : : "r"(0x400ul));
+	/* KVM leaves its guest's in it until somebody returns to user space. */
+	wrmsrq(MSR_STAR, (u64)__USER32_CS << 48 | (u64)__KERNEL_CS << 32);
 	wrmsrq(MSR_LSTAR, AREA + caisson_stub_syscall);
 	/* 32-bit code has no segment to run in; all the same. */
 	wrmsrq(MSR_CSTAR, AREA + caisson_stub_syscall);
@@ -116,6 +120,7 @@ static void guest_to_host(const struct host_state *h)
 	if (ibpb && boot_cpu_has(X86_FEATURE_IBPB))
 		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	cr4_write(h->cr4);
+	wrmsrq(MSR_STAR, h->star);
 	wrmsrq(MSR_LSTAR, h->lstar);
 	wrmsrq(MSR_CSTAR, h->cstar);
 	wrmsrq(MSR_SYSCALL_MASK, h->fmask);
@@ -280,6 +285,9 @@ static void enter_prepare(struct caisson_vcpu *v, struct caisson_switch *s)
 	s->gs_base = canonical(v->registers.gs_base);
 	if (v->resuming) {
 		*t = v->resume;
+		/* `exception` may not have read it yet.  No fault is taken from here on. */
+		if (DUTY(129))
+			native_write_cr2(v->resume_cr2);
 		return;
 	}
 	if (READ_ONCE(shared->events) && (!READ_ONCE(shared->masked) || !DUTY(112))) {
@@ -320,6 +328,7 @@ static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *
 	}
 	caisson_count(COUNT_NMI_ENTRY_CODE);
 	v->resume = *t;
+	v->resume_cr2 = native_read_cr2();
 	v->resuming = DUTY(114);
 	/* It may hold another CPU's addresses by now: from its start again. */
 	if (at >= caisson_stub_leave && at < caisson_stub_leave_end)
@@ -357,14 +366,12 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 	struct caisson_tables *tables = &v->sandbox->tables;
 	struct caisson_switch s;
 	const struct caisson_trap *t;
-	static const u16 data_segment = __KERNEL_DS;
 
 	s.cr3 = __pa(v->root) | (native_read_cr4() & X86_CR4_PCIDE ? GUEST_PCID : 0);
 	caisson_count(COUNT_ENTER);
+	s.verw = compat_verw_clears();
 	enter_prepare(v, &s);
 	caisson_root_enter(tables, v->number);
-	if (boot_cpu_has(X86_FEATURE_MD_CLEAR))
-		asm volatile("verw %0" : : "m"(data_segment) : "cc");
 	t = trap_at(v, caisson_switch(&s));
 	caisson_root_leave(tables, v->number);
 	v->registers.fs_base = s.fs_base;
@@ -399,6 +406,9 @@ static enum next run_once(struct caisson_vcpu *v)
 
 	preempt_disable();
 	local_irq_disable();
+	/* A guest holds nobody's RCU up, however long it goes on without sleeping: as in KVM. */
+	if (DUTY(128))
+		rcu_virt_note_context_switch();
 	if (caisson_host.cpus[smp_processor_id()].gdt && !has_ldt()) {
 		v->cpu = smp_processor_id();
 		/* The guest's registers of FPU, SSE and AVX are this thread's. */

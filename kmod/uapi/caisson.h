@@ -28,8 +28,10 @@
  *  An entry is changed with ENTRY_SET, which stores the given value or nothing.  Rules, in order:
  *   1. The entry is 8-byte aligned, in a frame that is a table.
  *   2. At level 4, entry 508 is the monitor's.
- *   3. A value without the present bit is 0, or has bit 51 set (an address beyond all memory:
- *      nothing for a processor to guess at).
+ *   3. A value without the present bit is 0, or has bit 51 set and, on a CPU with L1TF, all address
+ *      bits down to the upper half of what its cache compares (43 or 45 to 51, as a rule): an
+ *      address beyond all memory, nothing for a processor to guess at.  All address bits set is
+ *      right everywhere; so is the inverse of an address of memory, which is what Linux stores.
  *   4. Present: the global bit and the key bits (62:59) are clear; address bits are of memory.
  *   5. Levels 4, 3 and, without the size bit, 2 point to a table of exactly the level below; PWT
  * and PCD are clear.  The size bit is refused at levels 4 and 3.
@@ -77,12 +79,18 @@
  *
  *  A set of vCPUs is a bit each, by their number; bits of vCPUs that are not there mean nothing.
  *
+ *  ROOT: EINVAL if the address is not aligned to a page; EPERM if there is no table of level 4.
+ *
  *  START: the vCPU begins in ring 1 with all registers 0 but the three given and RSI, its number;
- * it has no stack.  Once: EBUSY if it was started before, or the monitor did; ENOENT if it is not
- * there; EPERM if the table is none of level 4.
+ * it has no stack.  Once: EBUSY if it was started before, or the monitor did, or has closed it;
+ * ENOENT if it is not there; EINVAL and EPERM as ROOT.
+ *
+ *  HALT: returns 0 when there are events, and may return for no reason: whoever waits for something
+ * looks again.
  *
  *  FLUSH: on return all of the set have forgotten what they knew when it was called.  A vCPU that
- * is halted, or out of the guest for another reason, costs nothing.
+ * is halted, or out of the guest for another reason, costs nothing.  ENOMEM if the host is short of
+ * memory: nothing is known of the others then.
  */
 #ifndef CAISSON_UAPI_H
 #define CAISSON_UAPI_H
@@ -186,7 +194,9 @@ struct caisson_ioeventfd {
 
 enum caisson_exit {
 	CAISSON_EXIT_MONITOR = 1, /* a hypercall: argument[0..3]; `answer` is for it */
-	CAISSON_EXIT_KILLED,	  /* `text` says why; the vCPU does not run again */
+	/* `text` says why; the vCPU does not run again (EINVAL).  Its siblings go on until the
+	 * monitor stops them. */
+	CAISSON_EXIT_KILLED,
 };
 
 /* At offset 0 of a vCPU's descriptor. */
@@ -195,7 +205,9 @@ struct caisson_run {
 	__u32 immediate_exit; /* the monitor's: not 0: RUN is EINTR, as if a signal were there */
 	__u64 argument[4];
 	__u64 answer;
-	struct caisson_registers registers; /* as of the exit, or EINTR */
+	/* As of the exit, or EINTR; of the last time that it left the guest by itself, if then an
+	 * NMI has come in the monitor's entry code. */
+	struct caisson_registers registers;
 	char text[128];
 };
 
@@ -211,7 +223,8 @@ struct caisson_run {
 /* Of a vCPU: */
 #define CAISSON_SET_REGISTERS _IOW(CAISSON_IOC, 16, struct caisson_registers)
 /* 0 with run->exit; EINTR, after which it goes on.  A vCPU that has not been told where to begin
- * waits until it is (SET_REGISTERS, with a root, or START). */
+ * waits until it is (SET_REGISTERS, with a root, or START).  EOPNOTSUPP: the thread is on a CPU
+ * that was not there when the module was loaded, or has an LDT of its own. */
 #define CAISSON_RUN _IO(CAISSON_IOC, 17)
 
 #endif

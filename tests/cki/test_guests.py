@@ -13,6 +13,7 @@ PASS, FAIL, SKIP, ERROR, KILLED, TIMEOUT = range(6)
 # What is not to pass: the outcome, and what is said.
 SPECIAL = {"stack-bad": (KILLED, "the kernel stack cannot be written"),
            "stack-slot": (KILLED, "the kernel stack is in the monitor's slot"),
+           "stack-edge": (KILLED, "the kernel stack is in the monitor's slot"),
            "stack-deep": (KILLED, "not an address"),
            "entry-bad": (KILLED, ""),
            "fault-loop": (TIMEOUT, "")}
@@ -77,6 +78,28 @@ def test_host_goes_on(module):
     finally:
         for g in guests:
             assert g.wait(60) == TIMEOUT
+
+
+TRACING = pathlib.Path("/sys/kernel/tracing")
+
+
+def test_no_task_is_held_up(module):
+    """Who takes a tracer's code away waits until every task has slept or been in user space, or is known
+    to be in a guest: one that goes on for ever must not hold that up."""
+    if not (TRACING / "instances").exists():
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING], check=True)
+    instance = TRACING / "instances/cki"
+    guest = subprocess.Popen(command("fault-loop", 40), stderr=subprocess.DEVNULL)
+    try:
+        instance.mkdir()
+        (instance / "set_ftrace_filter").write_text("vfs_fsync")
+        (instance / "current_tracer").write_text("function")
+        (instance / "current_tracer").write_text("nop")
+        assert guest.poll() is None
+    finally:
+        guest.kill()
+        guest.wait(60)
+        instance.rmdir()
 
 
 def test_halted_guest_sleeps(module):

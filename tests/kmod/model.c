@@ -24,6 +24,8 @@
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 #define BLOCK (2ull << 20)
 #define VCPUS 3
+/* Of an address, those that the cache of an L1TF CPU compares; memory is in the lower half. */
+#define CACHE_BITS 44
 #define SLOT_VALUE 0x5107510750750063ull
 
 /* --- The machine ------------------------------------------------------------------------------ */
@@ -76,6 +78,8 @@ static struct {
 
 static int model_root[VCPUS]; /* frame, or -1 */
 static __u64 entered[VCPUS];  /* step; 0: not in the guest */
+
+static bool has_l1tf; /* the machine; every other seed */
 
 static __u64 seed, step, state, accepted, stales;
 
@@ -161,6 +165,15 @@ static bool may_map(__u64 address, __u64 value, unsigned int level)
 	}
 }
 
+/* Of an entry that is not present. */
+static bool is_far(__u64 value)
+{
+	for (unsigned int n = CACHE_BITS - 1; has_l1tf && n < 52; n++)
+		if (!bit(value, n))
+			return false;
+	return true;
+}
+
 static bool may_set(unsigned int level, unsigned int index, __u64 value)
 {
 	const __u64 address = value & 0xffffffffff000;
@@ -168,7 +181,7 @@ static bool may_set(unsigned int level, unsigned int index, __u64 value)
 	if (level == 4 && index == 508)
 		return false;
 	if (!bit(value, 0))
-		return value == 0 || bit(value, 51);
+		return value == 0 || (bit(value, 51) && is_far(value));
 	if (bit(value, 8) || value >> 59 & 15)
 		return false;
 	if (points(level, value)) {
@@ -247,6 +260,19 @@ static void reached(__u64 address, __u64 leaf, unsigned int level, bool write, b
 		wrong("ring 3 reaches %#llx", address);
 }
 
+/* An entry that is not present: a CPU may read its cache at its address for a moment. */
+static void guessed_at(__u64 entry)
+{
+	const __u64 address = entry & 0xffffffffff000;
+
+	if (!entry)
+		return;
+	if (!bit(address, 51))
+		wrong("a CPU guesses at %#llx", address);
+	if (has_l1tf && !bit(address, CACHE_BITS - 1))
+		wrong("a CPU guesses at what its cache has for %#llx", address);
+}
+
 /* A walk, as the CPU of `v` may make it at any time while in the guest. */
 static void walk(unsigned int v, __u64 address)
 {
@@ -266,8 +292,10 @@ static void walk(unsigned int v, __u64 address)
 
 		if (table == roots[v] && entry == &table[508])
 			return;
-		if (!bit(*entry, 0))
+		if (!bit(*entry, 0)) {
+			guessed_at(*entry);
 			return;
+		}
 		*entry |= CAISSON_PTE_A;
 		write &= bit(*entry, 1);
 		user &= bit(*entry, 2);
@@ -353,7 +381,8 @@ static __u64 random_value(void)
 		return foreign[below(ARRAY(foreign))] | random_flags() |
 		       (below(2) ? CAISSON_PTE_PS : 0) | (below(2) ? CAISSON_PTE_NX : 0);
 	case 10:
-		return below(2) ? CAISSON_PTE_FAR | (random_next() & ~1ull) : random_next();
+		return (random_next() & ~1ull) | (below(2) ? CAISSON_PTE_FAR : 0) |
+		       (below(2) ? 0x1ffull << (CACHE_BITS - 1) : 0);
 	default:
 		return 0;
 	}
@@ -599,6 +628,7 @@ static void setup(void)
 							       .entries = memory[i][0]};
 	}
 	tables.blocks = blocks;
+	tables.absent = has_l1tf ? 0x1ffull << (CACHE_BITS - 1) : 0;
 	for (unsigned int i = 0; i < ARRAY(windows); i++)
 		tables.windows[i] = (struct caisson_window){.start = windows[i].start,
 							    .end = windows[i].end,
@@ -622,6 +652,7 @@ int main(int argc, char **argv)
 	seed = strtoull(argv[1], NULL, 0);
 	steps = strtoull(argv[2], NULL, 0);
 	state = seed * 0x9e3779b97f4a7c15 + 1;
+	has_l1tf = seed & 1;
 	setup();
 	if (caisson_root_set(&tables, VCPUS, 0) != -EINVAL ||
 	    caisson_root_set(&tables, ~0u, 0) != -EINVAL)

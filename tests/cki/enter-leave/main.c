@@ -2,11 +2,17 @@
 /*
  * System calls, exceptions, hypercalls and events in a mix, for about ten seconds by the timer;
  * every result is checked.  The test sends NMIs meanwhile: one that comes in the entry code must
- * not be seen.
+ * not be seen, and leaves nothing of the host's on its stack, which ring 1 can read.
  */
 #include "tests/cki/lib/guest.h"
 
 #define MS 1000000ull
+#define NOWHERE 0x10000000ull
+/* Where a host has its memory and its stacks; nothing of ours is there. */
+#define HOST_BEGIN 0xffff800000000000ull
+#define HOST_END CAISSON_SLOT
+/* PAGE_NMI of kmod/layout.h */
+#define NMI_STACK (CAISSON_VCPU_PAGE + 6 * PAGE)
 
 static volatile unsigned int events;
 static uint64_t calls;
@@ -19,7 +25,8 @@ static bool trap(struct trap *t)
 		hypercall(CAISSON_CALL_TIMER, 10 * MS, 0, 0, NULL);
 		return true;
 	}
-	check(t->frame.vector == 6);
+	check(t->frame.vector == 6 || t->frame.vector == 14);
+	check(t->frame.vector != 14 || vcpu->cr2 == t->rbx);
 	t->frame.rip += 2;
 	t->rbx ^= ~0ull;
 	return true;
@@ -43,8 +50,20 @@ USER static void in_ring3(void)
 		__asm__ volatile("ud2" : "+b"(rbx) : : "memory");
 		if (rbx != ~i)
 			user_call(SYSCALL_EXIT, 2, 0);
+		rbx = NOWHERE + i * (PAGE + 8);
+		__asm__ volatile("movb (%0), %%al" : "+b"(rbx) : : "rax", "memory");
+		if (rbx != ~(NOWHERE + i * (PAGE + 8)))
+			user_call(SYSCALL_EXIT, 3, 0);
 	}
 	user_call(SYSCALL_EXIT, 0, 0);
+}
+
+static void look_for_the_host(void)
+{
+	const volatile uint64_t *stack = (const uint64_t *)NMI_STACK;
+
+	for (unsigned int i = 0; i < PAGE / 8; i++)
+		check(stack[i] < HOST_BEGIN || stack[i] >= HOST_END);
 }
 
 void main(void)
@@ -56,5 +75,6 @@ void main(void)
 		check(user_run(in_ring3) == 0);
 		check(hypercall(CAISSON_CALL_MONITOR, MONITOR_ECHO, calls, 0, NULL) ==
 		      (int64_t)calls + 1);
+		look_for_the_host();
 	}
 }

@@ -81,7 +81,8 @@ void main(void)
 	refused(l2, 0, data | rw | PS | CAISSON_PTE_PAT_LARGE);
 	refused(l1, 0, data);
 	refused(l1, 0, 2);
-	check(set(l1, 0, CAISSON_PTE_FAR | 0x1234560) == 0);
+	refused(l1, 0, CAISSON_PTE_ADDRESS & ~CAISSON_PTE_FAR);
+	check(set(l1, 0, (CAISSON_PTE_ADDRESS & ~data) | 0x560) == 0);
 	check(set(l1, 0, 0) == 0);
 	/* Addresses of entries. */
 	check(hypercall(CAISSON_CALL_ENTRY_SET, l1 + 4, data | rw, 0, NULL) == EINVAL_);
