@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -25,6 +26,7 @@
 #include "kmod/uapi/caisson_boot.h"
 #include "lib/error.h"
 #include "vmm/boot/cki.h"
+#include "vmm/mem/mem.h"
 
 #define BLOCK (1ul << CAISSON_BLOCK_SHIFT)
 #define VCPUS_MAX 8u
@@ -54,17 +56,22 @@ static uint64_t tsc_khz(void)
 
 static void memory_lend(struct cki_memory *mem, uint32_t blocks)
 {
+	static struct mem m;
 	uint64_t *physical = calloc(blocks, sizeof(*physical));
-	struct caisson_memory m = {.size = blocks * BLOCK, .runs = (uint64_t)physical};
-	int fd = memfd_create("guest", MFD_CLOEXEC | MFD_HUGETLB);
+	struct caisson_memory lent = {.size = blocks * BLOCK, .runs = (uint64_t)physical};
+	struct error err = {0};
 
-	if (fd < 0 || ftruncate(fd, (off_t)m.size) < 0)
-		die("huge pages");
-	mem->host = mmap(NULL, m.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (mem->host == MAP_FAILED || !physical)
-		die("map huge pages");
-	m.address = (uint64_t)mem->host;
-	if (ioctl(mem->fd, CAISSON_ADD_MEMORY, &m) < 0)
+	/* One at a time, as the engine's. */
+	if (flock(mem->fd, LOCK_EX) < 0)
+		die("lock /dev/caisson");
+	if (!physical || mem_init(&m, lent.size, true, &err) < 0 || mem_sort(&m, &err) < 0) {
+		fprintf(stderr, "linux: memory: %s\n", err.text);
+		exit(FAILED);
+	}
+	flock(mem->fd, LOCK_UN);
+	mem->host = m.regions[0].at;
+	lent.address = (uint64_t)mem->host;
+	if (ioctl(mem->fd, CAISSON_ADD_MEMORY, &lent) < 0)
 		die("lend memory");
 	mem->blocks = physical;
 	mem->blocks_n = blocks;
@@ -238,7 +245,7 @@ int main(int argc, char **argv)
 		else
 			goto usage;
 	}
-	if (optind + 1 != argc || mib < 64 || !guest.vcpus || guest.vcpus > VCPUS_MAX)
+	if (optind + 1 != argc || mib < 64 || mib > 2048 || !guest.vcpus || guest.vcpus > VCPUS_MAX)
 		goto usage;
 	guest.kernel = argv[optind];
 	if (mem.fd < 0)

@@ -75,8 +75,9 @@ void mem_done(struct mem *m);
 /*
  * For memory of huge pages whose guest-physical addresses are the host's own: has the pages of our
  * own memfd (not a lent one) go up in it as they do in the host, as far as they can be had; then
- * there are few regions.  Best effort: needs to see physical addresses (/proc/self/pagemap, root),
- * and that nobody else takes huge pages meanwhile.
+ * there are few regions.  Where no 32 MiB follow each other, takes three quarters of the free pages
+ * for a moment and keeps the best.  Best effort: needs to see physical addresses
+ * (/proc/self/pagemap, root), and that nobody else takes huge pages meanwhile.
  */
 int mem_sort(struct mem *m, struct error *err);
 /*
