@@ -13,6 +13,7 @@
 #include "vmm/cki/vcpu.h"
 #include "vmm/devices.h"
 #include "vmm/engine/engine.h"
+#include "vmm/engine/inside.h"
 
 /*
  * The kernel's command line on this machine.
@@ -24,9 +25,6 @@
 #define KERNEL_CMDLINE                                                                             \
 	"quiet console=hvc0 pci=off panic=-1 8250.nr_uarts=0 "                                     \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
-
-/* How long a CPU, or a device, may take to come to rest: a reset waits for disk requests. */
-#define PAUSE_MS 5000
 
 struct guest {
 	struct mem mem;
@@ -191,28 +189,20 @@ static int cki_start(const struct machine *m, struct guest **ret, struct error *
 
 static int cki_launch(struct guest *g, struct error *err)
 {
-	if (devices_start(&g->devices, err) < 0 || cpus_start(&g->vcpus.threads, err) < 0)
+	if (inside_launch(&g->devices, &g->vcpus.threads, err) < 0)
 		return error_wrap(err, "engine cki");
 	return 0;
 }
 
-/* The CPUs first: what they have kicked is then seen as well. */
 static int cki_pause(struct guest *g, struct error *err)
 {
-	if (cpus_pause(&g->vcpus.threads, PAUSE_MS, err) < 0)
-		return -err->code;
-	if (devices_pause(&g->devices, PAUSE_MS, err) < 0) {
-		cpus_resume(&g->vcpus.threads);
-		return -err->code;
-	}
-	return 0;
+	return inside_pause(&g->devices, &g->vcpus.threads, err);
 }
 
 static int cki_resume(struct guest *g, struct error *err)
 {
 	(void)err;
-	devices_resume(&g->devices);
-	cpus_resume(&g->vcpus.threads);
+	inside_resume(&g->devices, &g->vcpus.threads);
 	return 0;
 }
 
@@ -234,9 +224,7 @@ static int cki_exit_fd(const struct guest *g)
 static int cki_wait(struct guest *g, struct error *err)
 {
 	cki_kill(g);
-	if (g->vcpus.threads.end.code)
-		return error_set(err, g->vcpus.threads.end.code, "%s", g->vcpus.threads.end.text);
-	return 0;
+	return inside_end(&g->vcpus.threads, err);
 }
 
 const struct engine_ops engine_cki = {

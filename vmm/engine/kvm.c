@@ -13,6 +13,7 @@
 #include "vmm/boot/pvh.h"
 #include "vmm/devices.h"
 #include "vmm/engine/engine.h"
+#include "vmm/engine/inside.h"
 #include "vmm/growth.h"
 #include "vmm/kvm/msi.h"
 #include "vmm/kvm/vcpu.h"
@@ -39,9 +40,6 @@
 
 /* Of a vCPU thread: those of devices, of MSI-X, and of every function. */
 #define CALLS_MAX 128u
-
-/* How long a CPU, or a device, may take to come to rest: a reset waits for disk requests. */
-#define PAUSE_MS 5000
 
 struct guest {
 	struct mem mem;
@@ -272,28 +270,20 @@ static int kvm_start(const struct machine *m, struct guest **ret, struct error *
 
 static int kvm_launch(struct guest *g, struct error *err)
 {
-	if (devices_start(&g->devices, err) < 0 || cpus_start(&g->vcpus.threads, err) < 0)
+	if (inside_launch(&g->devices, &g->vcpus.threads, err) < 0)
 		return error_wrap(err, "engine kvm");
 	return 0;
 }
 
-/* The CPUs first: what they have kicked is then seen as well. */
 static int kvm_pause(struct guest *g, struct error *err)
 {
-	if (cpus_pause(&g->vcpus.threads, PAUSE_MS, err) < 0)
-		return -err->code;
-	if (devices_pause(&g->devices, PAUSE_MS, err) < 0) {
-		cpus_resume(&g->vcpus.threads);
-		return -err->code;
-	}
-	return 0;
+	return inside_pause(&g->devices, &g->vcpus.threads, err);
 }
 
 static int kvm_resume(struct guest *g, struct error *err)
 {
 	(void)err;
-	devices_resume(&g->devices);
-	cpus_resume(&g->vcpus.threads);
+	inside_resume(&g->devices, &g->vcpus.threads);
 	return 0;
 }
 
@@ -320,9 +310,7 @@ static int kvm_exit_fd(const struct guest *g)
 static int kvm_wait(struct guest *g, struct error *err)
 {
 	kvm_kill(g);
-	if (g->vcpus.threads.end.code)
-		return error_set(err, g->vcpus.threads.end.code, "%s", g->vcpus.threads.end.text);
-	return 0;
+	return inside_end(&g->vcpus.threads, err);
 }
 
 const struct engine_ops engine_kvm = {
