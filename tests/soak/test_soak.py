@@ -68,6 +68,10 @@ def look():
     return {
         "available_kb": m["MemAvailable"], "slab_kb": m["Slab"],
         "unreclaimable_kb": m["SUnreclaim"],
+        # Where available memory went, should it go.
+        "anon_kb": m["AnonPages"], "shmem_kb": m["Shmem"], "cached_kb": m["Cached"],
+        "tables_kb": m["PageTables"] + m["KernelStack"], "percpu_kb": m["Percpu"],
+        "vmalloc_kb": m["VmallocUsed"], "free_kb": m["MemFree"],
         "huge_free": m["HugePages_Free"],
         "file_nr": int(pathlib.Path("/proc/sys/fs/file-nr").read_text().split()[0]),
         "descriptors": count_files(), "processes": len(user),
