@@ -17,6 +17,7 @@ static const char *const names[CAISSON_COUNTERS] = {
 	[COUNT_ENTER] = "enter",
 	[COUNT_EVENT] = "event",
 	[COUNT_HYPERCALL] = "hypercall",
+	[COUNT_CHANGES] = "changes",
 	[COUNT_INTERRUPT] = "interrupt",
 	[COUNT_NMI] = "nmi",
 	[COUNT_NMI_ENTERING] = "nmi_entering",
