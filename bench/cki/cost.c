@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * cost ROUNDS [CASE COUNT]: what a kernel takes for what processes ask of it most.  For each round and
- * case a line: its name, and nanoseconds for one of its operations, by CLOCK_MONOTONIC.  Static: the same
- * file runs on the host and in a container.
+ * cost ROUNDS [CASE COUNT]: what a kernel takes for what processes ask of it most.  For each round
+ * and case a line: its name, and nanoseconds for one of its operations, by CLOCK_MONOTONIC. Static:
+ * the same file runs on the host and in a container.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -170,9 +170,15 @@ static const struct {
 	void (*function)(uint64_t n);
 	uint64_t count;
 } cases[] = {
-	{"getpid", do_getpid, 20000},	      {"fault", do_fault, 2048}, {"copy", do_copy, 512},
-	{"mmap", do_mmap, 300},		      {"mprotect", do_mprotect, 200}, {"fork", do_fork, 50},
-	{"fork-large", do_fork_large, 10}, {"exec", do_exec, 20},	 {"pipe", do_pipe, 500},
+	{"getpid", do_getpid, 20000},
+	{"fault", do_fault, 2048},
+	{"copy", do_copy, 512},
+	{"mmap", do_mmap, 300},
+	{"mprotect", do_mprotect, 200},
+	{"fork", do_fork, 50},
+	{"fork-large", do_fork_large, 10},
+	{"exec", do_exec, 20},
+	{"pipe", do_pipe, 500},
 };
 
 int main(int argc, char **argv)

@@ -52,15 +52,18 @@
  * CAISSON_CHANGES_MAX: RDX is RDI.
  *
  *  A change is an address, in whose lowest three bits is what to do, and a value:
- *   SET     ENTRY_SET.
- *   KEEP    the same at level 1; accessed and dirty bits that the entry has are kept, if it is
- * present before and after.
- *   REMOVE  takes the bits of the value (of W, accessed, dirty) out of an entry of level 1 or 2; what
- * the CPU sets meanwhile is not lost.
- *   CLEAR   makes as many entries as the value says 0, from this one on, within one table of level 1.
- *   NEW     TABLE_NEW; the value is the level.
- *   FREE    TABLE_FREE.
- * EINVAL: another number; other bits; no entry, or more than the table has.  EPERM: another level.
+ *   - SET: ENTRY_SET.
+ *   - KEEP: the same at level 1; accessed and dirty bits that the entry has are kept, if it is
+ *     present before and after.
+ *   - REMOVE takes the bits of the value (of W, accessed, dirty) out of an entry of level 1 or 2;
+ *     what the CPU sets meanwhile is not lost.
+ *   - CLEAR makes as many entries as the value says 0, from this one on, within one table of
+ *     level 1.
+ *   - NEW: TABLE_NEW; the value is the level.
+ *   - FREE: TABLE_FREE.
+ *
+ *  EINVAL: another number; other bits; no entries, or more than the table has.  EPERM: another
+ * level.
  *
  * ## Processor state
  *

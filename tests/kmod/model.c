@@ -670,7 +670,8 @@ static __u64 made(const struct change *c)
 /* Accessed and dirty bits of an entry that was `before`, after a list of this one change. */
 static void check_accessed(const struct change *c, __u64 before)
 {
-	const __u64 bits = CAISSON_PTE_A | CAISSON_PTE_D, now = entries_of((unsigned int)c->f)[indices[c->i]];
+	const __u64 bits = CAISSON_PTE_A | CAISSON_PTE_D,
+		    now = entries_of((unsigned int)c->f)[indices[c->i]];
 
 	if (c->what == CAISSON_CHANGE_KEEP && before & now & CAISSON_PTE_P && before & bits & ~now)
 		wrong("%#llx was %#llx and is %#llx: bits are lost", c->at, before, now);
@@ -697,7 +698,8 @@ static void do_changes(void)
 			c[i].at = address_of((unsigned int)c[i].f);
 			c[i].value = 512;
 		}
-		list[i] = (struct caisson_change){.address = c[i].at | c[i].what, .value = c[i].value};
+		list[i] = (struct caisson_change){.address = c[i].at | c[i].what,
+						  .value = c[i].value};
 	}
 	if (n - begin == 1 && c[begin].f >= 0)
 		before = entries_of((unsigned int)c[begin].f)[indices[c[begin].i]];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Changes in one call: each is made by the rules of the call that makes it alone, in order, up to the
- * first that is refused; none beyond the list; tables that are freed with what is in them; and no call
- * that keeps its CPU for long.
+ * Changes in one call: each is made by the rules of the call that makes it alone, in order, up to
+ * the first that is refused; none beyond the list; tables that are freed with what is in them; and
+ * no call that keeps its CPU for long.
  */
 #include "tests/cki/lib/guest.h"
 
@@ -63,7 +63,8 @@ static void refused(unsigned int what, uint64_t address, uint64_t value, int64_t
 	uint64_t at;
 	int64_t error;
 
-	check(one(CAISSON_CHANGE_SET, l1 + 8 * 8, 0) == 0 && one(CAISSON_CHANGE_SET, l1 + 9 * 8, 0) == 0);
+	check(one(CAISSON_CHANGE_SET, l1 + 8 * 8, 0) == 0 &&
+	      one(CAISSON_CHANGE_SET, l1 + 9 * 8, 0) == 0);
 	put(5, CAISSON_CHANGE_SET, l1 + 8 * 8, data | P | W | NX);
 	put(6, what, address, value);
 	put(7, CAISSON_CHANGE_SET, l1 + 9 * 8, data | P | W | NX);
@@ -122,15 +123,17 @@ static void bad_ones(void)
 /* The list itself: in the vCPU page, and no further. */
 static void beyond(void)
 {
-	static const uint64_t ends[] = {CAISSON_CHANGES_MAX + 1, 200, 252, 300, 512, 1ull << 20,
-					1ull << 32, (1ull << 32) + 4, 1ull << 60, ~0ull};
+	static const uint64_t ends[] = {
+		CAISSON_CHANGES_MAX + 1, 200,	     252,  300, 512, 1ull << 20, 1ull << 32,
+		(1ull << 32) + 4,	 1ull << 60, ~0ull};
 	uint64_t at;
 
 	for (unsigned int i = 0; i < CAISSON_CHANGES_MAX; i++)
 		put(i, CAISSON_CHANGE_SET, l1 + 11 * 8, 0);
 	for (unsigned int i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
 		check(make(0, ends[i], &at) == EINVAL_ && at == 0);
-		check(make(CAISSON_CHANGES_MAX, ends[i], &at) == EINVAL_ && at == CAISSON_CHANGES_MAX);
+		check(make(CAISSON_CHANGES_MAX, ends[i], &at) == EINVAL_ &&
+		      at == CAISSON_CHANGES_MAX);
 		check(make(ends[i], ends[i], &at) == EINVAL_ && at == ends[i]);
 		check(make(ends[i], 4, &at) == EINVAL_ && at == ends[i]);
 	}
