@@ -44,9 +44,10 @@ static void network(void)
 
 static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
 {
+	const struct engine_ops *chosen;
 	struct settings s;
 	struct error why = {0};
-	bool any = false, ok = true;
+	bool ok = true;
 
 	(void)argc, (void)argv;
 	if (settings_load(&s, g->settings, err) < 0)
@@ -56,8 +57,9 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 		bool good = engines[i]->probe(&why) == 0;
 
 		say(good, engines[i]->name, good ? engines[i]->summary : why.text);
-		any |= good && !engines[i]->by_name;
 	}
+	/* By the rule that a start goes by. */
+	chosen = engine_choose(s.engine, &why);
 	printf("Needs:\n");
 	file("kernel", s.kernel, "build it with `make kernel`", &ok);
 	file("initramfs", s.initrd, "", &ok);
@@ -67,9 +69,9 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	if (geteuid() != 0)
 		say(false, "user", "not root: containers cannot be created");
 	settings_done(&s);
-	if (!any || !ok)
+	if (!chosen || !ok)
 		return error_set(err, ENODEV, "containers cannot run on this machine yet");
-	printf("Containers can run on this machine.\n");
+	printf("Containers can run on this machine; they get engine %s.\n", chosen->name);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "lib/wire.h"
 #include "runtime/cgroup.h"
 #include "runtime/client.h"
@@ -98,12 +99,14 @@ static int read_resources(struct config *ret, struct error *err)
 
 /*
  * What the guest may have no more is given back by its balloon; what it may have again, it takes.
- * Best effort: the limit is in force already, and several containers share one machine.
+ * The limit is in force already, so what comes of this is no error; and several containers share
+ * one machine (EBUSY).  That an engine has no way to give anything back is said: who counts on it
+ * would wait for nothing.
  */
 static void resize(struct container *c, int64_t limit)
 {
 	struct wire_machine_memory request = {.bytes = UINT64_MAX}; /* all there is */
-	struct error ignored;
+	struct error why;
 	struct msg m;
 
 	if (c->state.sandbox || limit == SPEC_LIMIT_UNSET)
@@ -112,7 +115,9 @@ static void resize(struct container *c, int64_t limit)
 		request.bytes = (uint64_t)limit + SETTINGS_GUEST_OVERHEAD;
 	msg_init_encode(&m);
 	wire_machine_memory_codec(&m, &request);
-	client_call(c->dir_fd, WIRE_MACHINE_MEMORY, &m, NULL, &ignored);
+	if (client_call(c->dir_fd, WIRE_MACHINE_MEMORY, &m, NULL, &why) == -EOPNOTSUPP)
+		log_line("warning", "%s: the limit holds, but the host gets no memory back: %s",
+			 c->state.id, why.text);
 	msg_done(&m);
 }
 

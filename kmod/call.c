@@ -8,6 +8,7 @@
 
 #include "monitor.h"
 #include "mutant.h"
+#include "trace.h"
 
 static long timer_set(struct caisson_vcpu *v, u64 ns)
 {
@@ -62,6 +63,8 @@ static bool monitor_call(struct caisson_vcpu *v, struct caisson_registers *r)
 		r->rax = 0;
 		return false;
 	}
+	caisson_count(COUNT_MONITOR);
+	trace_caisson_monitor(v, argument);
 	v->run->exit = CAISSON_EXIT_MONITOR;
 	memcpy(v->run->argument, argument, sizeof(argument));
 	v->answering = true;

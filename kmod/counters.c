@@ -2,9 +2,13 @@
 /* What has happened since the module was loaded: /sys/kernel/debug/caisson. */
 #include <linux/debugfs.h>
 #include <linux/fs.h>
+#include <linux/nospec.h>
 #include <linux/percpu.h>
 
 #include "monitor.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
 
 struct counts {
 	u64 of[CAISSON_COUNTERS];
@@ -27,11 +31,45 @@ static const char *const names[CAISSON_COUNTERS] = {
 	[COUNT_IRQ] = "irq",
 	[COUNT_DOORBELL] = "doorbell",
 	[COUNT_SANDBOX] = "sandbox",
+	[COUNT_SANDBOX_LIVE] = "sandbox_live",
+	[COUNT_SLEEP] = "sleep",
+	[COUNT_MONITOR] = "monitor",
+	[COUNT_CALL_FIRST + CAISSON_CALL_VERSION] = "call_version",
+	[COUNT_CALL_FIRST + CAISSON_CALL_MONITOR] = "call_monitor",
+	[COUNT_CALL_FIRST + CAISSON_CALL_HALT] = "call_halt",
+	[COUNT_CALL_FIRST + CAISSON_CALL_EVENTS] = "call_events",
+	[COUNT_CALL_FIRST + CAISSON_CALL_TIMER] = "call_timer",
+	[COUNT_CALL_FIRST + CAISSON_CALL_ROOT] = "call_root",
+	[COUNT_CALL_FIRST + CAISSON_CALL_TABLE_NEW] = "call_table_new",
+	[COUNT_CALL_FIRST + CAISSON_CALL_TABLE_FREE] = "call_table_free",
+	[COUNT_CALL_FIRST + CAISSON_CALL_ENTRY_SET] = "call_entry_set",
+	[COUNT_CALL_FIRST + CAISSON_CALL_FLUSH] = "call_flush",
+	[COUNT_CALL_FIRST + CAISSON_CALL_START] = "call_start",
+	[COUNT_CALL_FIRST + CAISSON_CALL_RAISE] = "call_raise",
+	[COUNT_CALL_LAST] = "call_unknown",
 };
 
 void caisson_count(enum caisson_counter which)
 {
 	this_cpu_inc(counts.of[which]);
+}
+
+/* On whatever CPU: the sum is what counts. */
+void caisson_uncount(enum caisson_counter which)
+{
+	this_cpu_dec(counts.of[which]);
+}
+
+/* `call` is as the guest has it. */
+void caisson_count_call(u64 call)
+{
+	const u64 known = COUNT_CALL_LAST - COUNT_CALL_FIRST;
+
+	caisson_count(COUNT_HYPERCALL);
+	if (call < known)
+		caisson_count(COUNT_CALL_FIRST + array_index_nospec(call, known));
+	else
+		caisson_count(COUNT_CALL_LAST);
 }
 
 static int counter_get(void *data, u64 *ret)

@@ -34,10 +34,17 @@ enum caisson_counter {
 	COUNT_IRQ,	 /* events by eventfd */
 	COUNT_DOORBELL,
 	COUNT_SANDBOX,
+	COUNT_SANDBOX_LIVE, /* goes down again */
+	COUNT_SLEEP,	    /* HALTs that waited */
+	COUNT_MONITOR,	    /* calls that the monitor process answered */
+	COUNT_CALL_FIRST,   /* hypercalls by number, the last of them: any other number */
+	COUNT_CALL_LAST = COUNT_CALL_FIRST + CAISSON_CALL_RAISE + 1,
 	CAISSON_COUNTERS,
 };
 
 void caisson_count(enum caisson_counter which);
+void caisson_uncount(enum caisson_counter which);
+void caisson_count_call(u64 call);
 void caisson_counters_init(void);
 void caisson_counters_done(void);
 
@@ -125,6 +132,10 @@ struct caisson_vcpu {
 	struct hrtimer timer;
 	wait_queue_head_t wait;
 	struct task_struct *task; /* in CAISSON_RUN; under RCU */
+	/* For tracepoints: the last hypercall; how often it was in since CPU was set up for it, and
+	 * what the last time ended. */
+	u64 call;
+	u32 stays, vector;
 };
 
 int caisson_vcpu_open(struct caisson_sandbox *s);

@@ -250,6 +250,7 @@ static int sandbox_open(struct inode *inode, struct file *file)
 	mmgrab(s->mm);
 	file->private_data = s;
 	caisson_count(COUNT_SANDBOX);
+	caisson_count(COUNT_SANDBOX_LIVE);
 	return 0;
 }
 
@@ -276,6 +277,7 @@ static void sandbox_free(struct kref *ref)
 	kvfree(s->tables.blocks);
 	kvfree(s->pages);
 	kvfree(s);
+	caisson_uncount(COUNT_SANDBOX_LIVE);
 }
 
 void caisson_sandbox_put(struct caisson_sandbox *s)

@@ -30,6 +30,7 @@
 #include "compat.h"
 #include "monitor.h"
 #include "mutant.h"
+#include "trace.h"
 
 /* The guest's translations are tagged with this; the host's own tags are below 16 and above 2047.
  */
@@ -58,7 +59,7 @@ MODULE_PARM_DESC(ibpb, "branch predictor barrier when a guest is left (off: gues
 
 /* What the inner loop says to the outer one. */
 enum next {
-	NEXT_AGAIN, /* (not said: into the guest again) */
+	NEXT_AGAIN, /* into the guest again; said only of a hypercall that is traced */
 	NEXT_LEFT,  /* an interrupt was handled */
 	NEXT_CALL,  /* a hypercall for the outer loop */
 	NEXT_HALT,
@@ -206,7 +207,8 @@ static enum next hypercall(struct caisson_vcpu *v)
 {
 	struct caisson_registers *r = &v->registers;
 
-	caisson_count(COUNT_HYPERCALL);
+	caisson_count_call(r->rax);
+	v->call = r->rax;
 	switch (r->rax) {
 	case CAISSON_CALL_TABLE_NEW:
 	case CAISSON_CALL_TABLE_FREE:
@@ -340,6 +342,8 @@ static enum next leave_handle(struct caisson_vcpu *v, const struct caisson_trap 
 {
 	struct caisson_registers *r = &v->registers;
 
+	v->vector = t->vector;
+	v->stays++;
 	if (is_hosts(t->vector))
 		caisson_count(t->vector == 2 ? COUNT_NMI : COUNT_INTERRUPT);
 	if ((t->cs & 3) == 0)
@@ -387,11 +391,14 @@ static enum next run_irqs_off(struct caisson_vcpu *v)
 	enum next next;
 	u8 replay = 0;
 
+	v->stays = 0;
+	trace_caisson_enter(v);
 	host_to_guest(&host);
 	do
 		next = stay(v, &replay);
-	while (next == NEXT_AGAIN);
+	while (next == NEXT_AGAIN && !trace_caisson_hypercall_enabled());
 	guest_to_host(&host);
+	trace_caisson_leave(v);
 	if (replay)
 		((void (*)(void))caisson_replay[replay])();
 	return next;
@@ -426,7 +433,11 @@ static long run(struct caisson_vcpu *v)
 		if (signal_pending(current) || READ_ONCE(v->run->immediate_exit))
 			return -EINTR;
 		switch (run_once(v)) {
+		case NEXT_AGAIN:
+			trace_caisson_hypercall(v);
+			break;
 		case NEXT_EXIT:
+			trace_caisson_kill(v);
 			return 0;
 		case NEXT_ERROR:
 			return -EOPNOTSUPP;
@@ -435,8 +446,12 @@ static long run(struct caisson_vcpu *v)
 		case NEXT_CALL:
 			if (caisson_call(v))
 				return 0;
+			trace_caisson_hypercall(v);
 			break;
 		case NEXT_HALT:
+			trace_caisson_hypercall(v);
+			if (!READ_ONCE(vcpu_page(v)->events))
+				caisson_count(COUNT_SLEEP);
 			wait_event_interruptible(v->wait, READ_ONCE(vcpu_page(v)->events));
 			break;
 		default:
@@ -482,6 +497,7 @@ void caisson_vcpu_raise(struct caisson_vcpu *v, unsigned int event)
 {
 	struct task_struct *task;
 
+	trace_caisson_raise(v, event);
 	set_bit(event, (unsigned long *)&vcpu_page(v)->events);
 	wake_up(&v->wait);
 	rcu_read_lock();
@@ -517,6 +533,7 @@ long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set)
 	for (u32 i = 0; i < n; i++)
 		if (set >> i & 1 && READ_ONCE(s->tables.roots[i].entered))
 			cpumask_set_cpu(READ_ONCE(s->vcpus[i]->cpu), cpus);
+	trace_caisson_shootdown(set, cpumask_weight(cpus));
 	/* Not the one we are on: no vCPU is in the guest there. */
 	preempt_disable();
 	smp_call_function_many(cpus, nothing, NULL, true);

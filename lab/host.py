@@ -25,6 +25,7 @@ class Host:
     modules: str = ""       # loaded before the first process
     append: str = ""        # kernel command line, beside the lab's own
     suites: str = ""        # what `lab test` runs
+    engine: str = ""        # that they test (CAISSON_TEST_ENGINE); none: what "auto" takes
 
     def set(self, key, value):
         known = {f.name: f.type for f in dataclasses.fields(self) if f.name != "name"}

@@ -5,9 +5,11 @@ bundles, and a look at what the machine holds (to see that nothing is left behin
 The build directory comes from CAISSON_BUILD (tests/run sets it), state and cache are
 the test's own, so tests neither see nor disturb containers of the machine.
 """
+import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -25,6 +27,21 @@ yes zcat""".split()
 # Emulation on a shared machine is slow; a test that waits longer than this has found a hang.  (In a
 # host of the lab, where there are two emulations, it is given: lab/lab.)
 TIMEOUT = int(os.environ.get("CAISSON_TIMEOUT") or 120)
+
+
+# The engine under test: "auto", as users have it, or one by name (CAISSON_TEST_ENGINE; a host of the lab
+# may say which, lab/hosts).  It goes into the settings of every command that a test runs.
+ENGINE = os.environ.get("CAISSON_TEST_ENGINE") or "auto"
+
+
+@functools.cache
+def engine():
+    """The name of the engine that sandboxes get here: with "auto", what doctor says; None: no engine."""
+    if ENGINE != "auto":
+        return ENGINE
+    r = subprocess.run([CAISSON, "doctor"], stdout=subprocess.PIPE, text=True)
+    found = re.search(r"they get engine (\w+)", r.stdout)
+    return found[1] if found else None
 
 
 def missing(reason):
@@ -87,7 +104,8 @@ class Caisson:
         self.settings = self.path / "settings.json"
         self.path.mkdir(parents=True, exist_ok=True)
         self.settings.write_text(json.dumps({"cache": str(self.path / "cache"),
-                                             "boot_timeout": TIMEOUT, **settings}))
+                                             "boot_timeout": TIMEOUT, "engine": ENGINE,
+                                             **settings}))
 
     def command(self, *args):
         return [str(CAISSON), "--root", str(self.root), "--config", str(self.settings),

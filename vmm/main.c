@@ -126,8 +126,10 @@ static int resize_machine(void *arg, uint64_t bytes, struct error *err)
 {
 	struct vmm *v = arg;
 
+	if (!v->engine->resize && bytes >= v->machine.memory)
+		return 0; /* it has all of it */
 	if (!v->engine->resize)
-		return cannot(v, "change a guest's memory", err);
+		return cannot(v, "take memory back from a guest", err);
 	return v->engine->resize(v->guest, bytes, err);
 }
 

@@ -93,3 +93,4 @@ def test_killed_in_the_middle(caisson, tmp_path, rootfs):
 def test_not_chosen_by_itself(module):
     r = subprocess.run([BUILD / "caisson", "doctor"], stdout=subprocess.PIPE, text=True)
     assert re.search(r"ok +cki .*not for auto", r.stdout), r.stdout
+    assert "they get engine emu" in r.stdout

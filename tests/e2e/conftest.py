@@ -2,11 +2,14 @@
 """Fixtures of the end-to-end tests, and the check after every test that nothing of ours
 is left: processes, mounts, network devices, cgroups, state.
 
-    CAISSON_BUILD   the build under test (tests/harness.py)
-    STRICT=1        a test that would be skipped fails
+    CAISSON_BUILD        the build under test (tests/harness.py)
+    CAISSON_TEST_ENGINE  the engine that sandboxes get (tests/harness.py); with cki, in a host of the lab,
+                         its module is loaded before, and must be as if new when it is unloaded after
+    STRICT=1             a test that would be skipped fails
 """
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,8 +17,8 @@ import time
 
 import pytest
 
-from support import (PEER, TAG, Box, Caisson, Netns, descendants, isolate, make_rootfs,
-                     missing, reap_all)
+from support import (BUILD, PEER, TAG, Box, Caisson, Netns, descendants, engine, isolate,
+                     make_rootfs, missing, reap_all)
 
 SETTLE = 10  # seconds that something killed may take to be gone
 
@@ -27,8 +30,43 @@ def isolated():
     isolate()
 
 
+def module_counter(name):
+    """Of the cki engine's module, over all sandboxes of the machine."""
+    debugfs = pathlib.Path("/sys/kernel/debug")
+    if not (debugfs / "caisson").exists():      # hosts of the lab come without
+        subprocess.run(["mount", "-t", "debugfs", "debugfs", debugfs], check=True)
+    return int((debugfs / "caisson" / name).read_text())
+
+
+# What a kernel in distress says, or our module at all.
+BAD_NEWS = re.compile("caisson:|BUG|WARNING|Oops|general protection|lockup|blocked for|rcu:|refcount")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def module(isolated):
+    """Engine cki: whatever the tests did to sandboxes, its module holds nothing, can go, and nobody in
+    the host's kernel said anything."""
+    if engine() != "cki":
+        yield
+        return
+    if "systemd.unit=lab.target" not in pathlib.Path("/proc/cmdline").read_text():
+        missing("hardware: not a host of the lab, where the module can be loaded")
+    mark = f"tests: {time.monotonic_ns()}\n"
+    pathlib.Path("/dev/kmsg").write_text(mark)
+    if not pathlib.Path("/dev/caisson").exists():
+        subprocess.run(["insmod", BUILD / "caisson.ko"], check=True)
+    yield
+    live, kills = module_counter("sandbox_live"), module_counter("kill")
+    r = subprocess.run(["rmmod", "caisson"], stderr=subprocess.PIPE, text=True)
+    assert (live, r.returncode) == (0, 0), r.stderr
+    assert kills == 0, "the module ended a sandbox by itself"
+    said = subprocess.run(["dmesg", "--notime"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    bad = [line for line in said.rpartition(mark)[2].splitlines() if BAD_NEWS.search(line)]
+    assert not bad, bad
+
+
 @pytest.fixture(scope="session")
-def work(isolated):
+def work(module):
     """A directory for everything of this test process; removed at its end."""
     path = pathlib.Path(tempfile.mkdtemp(prefix=TAG + "-"))
     path.chmod(0o755)
@@ -131,6 +169,7 @@ def held(work):
         "cgroup": cgroups(),
         "state": state_dirs(work),
         "cache": caches(work),
+        "ring 1": set(range(module_counter("sandbox_live")) if engine() == "cki" else ()),
     }
 
 

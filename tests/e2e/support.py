@@ -21,20 +21,14 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from harness import (BUILD, CAISSON, TIMEOUT, Bundle, Caisson, eventually,  # noqa: E402,F401
-                     make_rootfs, missing)
+from harness import (BUILD, CAISSON, TIMEOUT, Bundle, Caisson, engine,  # noqa: E402,F401
+                     eventually, make_rootfs, missing)
 
 libc = ctypes.CDLL(None, use_errno=True)
 TAG = f"caisson-e2e-{os.getpid()}"
 PEER = "e2epeer"  # names of the tests' own ends of veth pairs begin so
 BOUND = 90  # seconds; "returns in bounded time" (the guest's own limit for an answer is 60)
 _numbers = itertools.count(1)
-
-
-def engine():
-    """The engine that sandboxes get here: the first that doctor finds good."""
-    r = subprocess.run([CAISSON, "doctor"], stdout=subprocess.PIPE, text=True)
-    return next((line.split()[1] for line in r.stdout.splitlines() if line.startswith("ok ")), None)
 
 
 def unique(prefix="t"):

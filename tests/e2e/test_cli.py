@@ -223,7 +223,9 @@ def test_features(caisson):
 def test_doctor(caisson):
     """doctor says whether KVM can be used, and in the words of the machine's owner why not."""
     r = caisson("doctor")
-    assert r.returncode == 0 and "Containers can run" in r.stdout, (r.stdout, r.stderr)
+    assert r.returncode == 0, (r.stdout, r.stderr)
+    assert f"Containers can run on this machine; they get engine {engine()}.\n" in r.stdout
+    assert re.search(rf"^ok\s+{engine()}\b", r.stdout, re.M), r.stdout
     assert re.search(r"^ok\s+emu\b", r.stdout, re.M)
     kvm = re.search(r"^(ok|no)\s+kvm\s+(.*)$", r.stdout, re.M)
     cpu = re.search(r"^flags.*$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)[0].split()

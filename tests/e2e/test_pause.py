@@ -96,13 +96,32 @@ def test_pause_again_and_again(box):
     assert lines == [str(i) for i in range(1, len(lines) + 1)], "nothing was lost or said twice"
 
 
+def limited(box):
+    b = box()
+    b.config["linux"]["resources"] = {"memory": {"limit": 120 << 20}}
+    return b.up()
+
+
+def test_memory_kept(box):
+    """An engine whose guests give nothing back says so when that is what a limit asks for, and only
+    then; the limit itself is in force."""
+    b = limited(box)
+    r = b.caisson("update", "--memory", "32M", b.id, check=True)
+    if engine() == "kvm":
+        assert not r.stderr
+    else:
+        assert r.stderr == (f"caisson: warning: {b.id}: the limit holds, but the host gets no memory "
+                            f"back: engine {engine()} cannot take memory back from a guest\n")
+    assert b.sh("cat /sys/fs/cgroup/memory.max") == f"{32 << 20}\n"
+    for other in ("--memory=140M", "--memory=-1", "--pids-limit=99"):
+        assert not b.caisson("update", other, b.id, check=True).stderr, other
+
+
 def test_memory_given_back(box):
     """update --memory asks the guest for what it may have no more, and lets it have it again."""
     if engine() != "kvm":
         pytest.skip(f"hardware: the machine has no KVM; engine {engine()} does not resize guests")
-    b = box()
-    b.config["linux"]["resources"] = {"memory": {"limit": 120 << 20}}
-    b.up()
+    b = limited(box)
     b.sh("dd if=/dev/zero of=/tmp/x bs=1M count=70 2>/dev/null")
     assert guest_memory(b) > 90 << 20
     b.sh("rm /tmp/x")

@@ -102,7 +102,7 @@ def test_members_share_the_guest(pod, rootfs, tmp_path):
 def test_member_has_the_sandboxes_engine(pod, work, cache):
     """Whatever its settings say: a member has no machine of its own."""
     engine = pod.sandbox.record()["engine"]
-    for name in {"emu", "kvm", "auto"} - {engine}:
+    for name in {"cki", "emu", "kvm", "auto"} - {engine}:
         c = new_caisson(work, cache, engine=name, kernel="/no/such/kernel")
         c.root = pod.sandbox.caisson.root
         a = pod(["true"], caisson=c)

@@ -21,7 +21,7 @@ import pytest
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "e2e"), str(TESTS)]
-from harness import CAISSON, TIMEOUT, Bundle, Caisson, make_rootfs  # noqa: E402
+from harness import TIMEOUT, Bundle, Caisson, engine, make_rootfs  # noqa: E402
 
 CYCLES = int(os.environ.get("SOAK_CYCLES", "200"))
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1e9"))
@@ -147,8 +147,6 @@ def test_soak(tmp_path):
         pytest.skip("not root")
     soak, looks, start = Soak(tmp_path), {}, time.monotonic()
     report = open(os.environ.get("SOAK_REPORT", tmp_path / "report"), "w", buffering=1)
-    doctor = subprocess.run([CAISSON, "doctor"], stdout=subprocess.PIPE, text=True).stdout
-    engine = next(line.split()[1] for line in doctor.splitlines() if line.startswith("ok "))
     done = 0
     while done < CYCLES and time.monotonic() - start < SECONDS:
         soak.cycle(done)
@@ -156,7 +154,7 @@ def test_soak(tmp_path):
         if done % EVERY == 0 or done == CYCLES:
             looks[done] = look()
             if len(looks) == 1:
-                print(f"engine {engine}\ncycles " + " ".join(looks[done]),
+                print(f"engine {engine()}\ncycles " + " ".join(looks[done]),
                       file=report)
             print(row(done, looks[done]), file=report)
     took = time.monotonic() - start

@@ -28,6 +28,7 @@
 #include "tests/unit/virtio_driver.h"
 
 enum { RX, TX };
+#define VHOST_PIECES 64u /* of memory; vhost's max_mem_regions */
 #define HEAD sizeof(struct virtio_net_hdr_mrg_rxbuf)
 #define OFFLOADS                                                                                   \
 	(1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |                       \
@@ -41,7 +42,25 @@ struct nic {
 
 static const uint8_t mac[6] = {2, 0, 0, 0, 0, 2};
 
-static void open_nic(struct nic *c, int fd, int vhost_fd)
+/* The same memory, in more regions. */
+static void split(struct mem *m, unsigned int pieces)
+{
+	const struct mem_region all = m->regions[0];
+	const uint64_t size = 1 << 16;
+
+	assert_true(pieces * size <= all.size && pieces <= MEM_REGIONS_MAX);
+	for (unsigned int i = 0; i < pieces; i++) {
+		const uint64_t at = i * size;
+
+		m->regions[i] = (struct mem_region){.base = GPA(all.base.v + at),
+						    .size = i + 1 < pieces ? size : all.size - at,
+						    .offset = all.offset + at,
+						    .at = all.at + at};
+	}
+	m->regions_n = pieces;
+}
+
+static void open_nic_in(struct nic *c, int fd, int vhost_fd, unsigned int pieces)
 {
 	struct virtio_net_config_host config = {.tap_fd = fd, .vhost_fd = vhost_fd, .mtu = 1500};
 	struct virtio_device *dev;
@@ -49,8 +68,14 @@ static void open_nic(struct nic *c, int fd, int vhost_fd)
 
 	memcpy(config.mac, mac, 6);
 	guest_open(&c->g);
+	split(&c->g.mem, pieces);
 	assert_int_equal(virtio_net_new(&c->g.env, &config, &dev, &err), 0);
 	guest_plug(&c->g, dev);
+}
+
+static void open_nic(struct nic *c, int fd, int vhost_fd)
+{
+	open_nic_in(c, fd, vhost_fd, 1);
 }
 
 static void start_nic(struct nic *c, uint64_t without, unsigned int rx_n, uint32_t rx_size)
@@ -476,8 +501,8 @@ static void send_udp(struct nic *c, const uint8_t *host_mac)
 	drv_do(&c->g, TX, &(struct drv_buf){c->tx, (uint32_t)(HEAD + 14 + sizeof(q)), false}, 1);
 }
 
-/* vhost_fd: -1 if packets go through us */
-static void talk_to_kernel(int vhost_fd)
+/* vhost_fd: -1 if packets go through us, as they do of memory in too many pieces for vhost */
+static void talk_to_kernel(int vhost_fd, unsigned int pieces)
 {
 	struct sockaddr_in from;
 	socklen_t from_size = sizeof(from);
@@ -491,7 +516,7 @@ static void talk_to_kernel(int vhost_fd)
 		skip();
 	}
 	s = configure_tap();
-	open_nic(&c, fd, vhost_fd);
+	open_nic_in(&c, fd, vhost_fd, pieces);
 	start_nic(&c, 0, 64, 1536);
 	ask_arp(&c, host_mac);
 	send_udp(&c, host_mac);
@@ -532,7 +557,7 @@ static void talk_to_kernel(int vhost_fd)
 	/* Interrupts of vhost do not go through us: our register must send the driver to look. */
 	reg_set(&c.g, VIRTIO_MMIO_INTERRUPT_ACK, UINT32_MAX);
 	assert_int_equal(reg_get(&c.g, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_VRING,
-			 vhost_fd >= 0);
+			 vhost_fd >= 0 && pieces <= VHOST_PIECES);
 	guest_close(&c.g);
 	close(s);
 	close(fd);
@@ -541,7 +566,7 @@ static void talk_to_kernel(int vhost_fd)
 static void test_tap(void **state)
 {
 	(void)state;
-	talk_to_kernel(-1);
+	talk_to_kernel(-1, 1);
 }
 
 static void test_vhost(void **state)
@@ -553,8 +578,23 @@ static void test_vhost(void **state)
 		print_message("hardware: /dev/vhost-net: %s\n", strerror(errno));
 		skip();
 	}
-	talk_to_kernel(vhost_fd);
+	talk_to_kernel(vhost_fd, 1);
 	close(vhost_fd);
+}
+
+static void test_vhost_pieces(void **state)
+{
+	for (unsigned int pieces = VHOST_PIECES; pieces <= VHOST_PIECES + 1; pieces++) {
+		int vhost_fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+
+		if (vhost_fd < 0) {
+			print_message("hardware: /dev/vhost-net: %s\n", strerror(errno));
+			skip();
+		}
+		talk_to_kernel(vhost_fd, pieces);
+		close(vhost_fd);
+	}
+	(void)state;
 }
 
 /* A guest whose rings are nonsense: the kernel says so, and the device stops. */
@@ -629,6 +669,7 @@ int main(void)
 		cmocka_unit_test(test_wire_cut),
 		cmocka_unit_test(test_tap),
 		cmocka_unit_test(test_vhost),
+		cmocka_unit_test(test_vhost_pieces),
 		cmocka_unit_test(test_vhost_harm),
 		cmocka_unit_test(test_operator_errors),
 	};

@@ -64,16 +64,14 @@ void cki_sandbox_done(struct cki_sandbox *s)
 
 /* --- Memory ------------------------------------------------------------------------------------*/
 
-/* One sandbox at a time sorts its pages: two would give each other's back. */
-static int sort(const struct cki_sandbox *s, struct mem *mem, struct error *err)
+int cki_sandbox_lock(const struct cki_sandbox *s, struct error *err)
 {
-	int rc;
+	return flock(s->fd, LOCK_EX) < 0 ? error_errno(err, "lock '%s'", CKI_DEVICE) : 0;
+}
 
-	if (flock(s->fd, LOCK_EX) < 0)
-		return error_errno(err, "lock '%s'", CKI_DEVICE);
-	rc = mem_sort(mem, err);
+void cki_sandbox_unlock(const struct cki_sandbox *s)
+{
 	flock(s->fd, LOCK_UN);
-	return rc;
 }
 
 static int lend(const struct cki_sandbox *s, const struct mem *mem, uint64_t *runs,
@@ -111,7 +109,7 @@ int cki_sandbox_add_memory(struct cki_sandbox *s, struct mem *mem, struct error 
 
 	if (!runs)
 		return error_set(err, ENOMEM, "out of memory");
-	if (!mem->lent && sort(s, mem, err) < 0)
+	if (!mem->lent && mem_sort(mem, err) < 0)
 		return -err->code;
 	if (lend(s, mem, runs, err) < 0 || mem_place(mem, runs, err) < 0)
 		return -err->code;

@@ -33,8 +33,13 @@ int cki_check(struct error *err);
 int cki_sandbox_init(struct cki_sandbox *s, struct error *err);
 void cki_sandbox_done(struct cki_sandbox *s);
 
-/* Sorts it, if it is ours to sort, lends all of `mem` to the module, and places it where that has
- * found it (mem_place()). */
+/* One sandbox at a time takes its huge pages and sorts them: it gives them back meanwhile, and
+ * takes others for a moment, which must not fail who comes next.  done() unlocks, too. */
+int cki_sandbox_lock(const struct cki_sandbox *s, struct error *err);
+void cki_sandbox_unlock(const struct cki_sandbox *s);
+
+/* Under the lock: sorts it, if it is ours to sort, lends all of `mem` to the module, and places it
+ * where that has found it (mem_place()). */
 int cki_sandbox_add_memory(struct cki_sandbox *s, struct mem *mem, struct error *err);
 
 /* As many blocks for page tables as a guest of that memory is given. */

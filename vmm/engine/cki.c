@@ -64,7 +64,7 @@ static int check_windows(const struct guest *g, struct error *err)
 	return 0;
 }
 
-static int make_memory(struct guest *g, const struct machine *m, struct error *err)
+static int take_memory(struct guest *g, const struct machine *m, struct error *err)
 {
 	int rc = m->memory_fd < 0
 			 ? mem_init(&g->mem, m->memory, true, err)
@@ -73,8 +73,17 @@ static int make_memory(struct guest *g, const struct machine *m, struct error *e
 	if (rc < 0)
 		return rc;
 	g->has_mem = true;
-	if (cki_sandbox_add_memory(&g->sandbox, &g->mem, err) < 0 ||
-	    cki_sandbox_add_tables(&g->sandbox, err) < 0)
+	return cki_sandbox_add_memory(&g->sandbox, &g->mem, err);
+}
+
+static int make_memory(struct guest *g, const struct machine *m, struct error *err)
+{
+	int rc = cki_sandbox_lock(&g->sandbox, err);
+
+	if (rc == 0)
+		rc = take_memory(g, m, err);
+	cki_sandbox_unlock(&g->sandbox);
+	if (rc < 0 || cki_sandbox_add_tables(&g->sandbox, err) < 0)
 		return -err->code;
 	return check_windows(g, err);
 }

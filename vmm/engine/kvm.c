@@ -289,6 +289,8 @@ static int kvm_resume(struct guest *g, struct error *err)
 
 static int kvm_resize(struct guest *g, uint64_t bytes, struct error *err)
 {
+	if (!g->devices.balloon && bytes >= g->mem.size)
+		return 0; /* it has all of it */
 	return devices_resize(&g->devices, bytes, err);
 }
 
