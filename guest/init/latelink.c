@@ -13,6 +13,7 @@
 
 #include "guest/init/channel.h"
 #include "guest/init/container.h"
+#include "guest/init/errand.h"
 #include "guest/init/kmsg.h"
 #include "guest/init/loop.h"
 #include "guest/init/network.h"
@@ -20,9 +21,12 @@
 
 struct late {
 	const struct spec_nic *nic;
-	int index;	  /* of the link; 0: it is not there */
-	bool running;	  /* it is configured and has a carrier */
-	struct error why; /* code: it could not be configured */
+	int index; /* of the link; 0: it is not there */
+	bool configured;
+	bool running;	      /* it is up and has a carrier */
+	struct error why;     /* code: it could not be configured */
+	struct errand errand; /* configures the link `at` */
+	int at;
 };
 
 /* A start that waits. */
@@ -37,13 +41,12 @@ static uint32_t lates_n;
 static uint32_t wait_ms;
 static struct held *helds;
 static struct timer deadline;
-static int request_fd = -1; /* for changes; the events have a socket of their own */
 
 /* The first that is not up, or NULL. */
 static const struct late *first_missing(void)
 {
 	for (uint32_t i = 0; i < lates_n; i++)
-		if (!lates[i].running)
+		if (!lates[i].configured || !lates[i].running)
 			return &lates[i];
 	return NULL;
 }
@@ -96,8 +99,8 @@ static void on_deadline(struct timer *t)
 	if (!l)
 		return;
 	if (l->index)
-		error_set(&err, ETIMEDOUT, "network interface '%s' has no carrier after %u ms",
-			  l->nic->name, wait_ms);
+		error_set(&err, ETIMEDOUT, "network interface '%s' %s after %u ms", l->nic->name,
+			  l->configured ? "has no carrier" : "is still being configured", wait_ms);
 	else
 		error_set(&err, ETIMEDOUT,
 			  "network interface '%s' (MAC %02x:%02x:%02x:%02x:%02x:%02x) is not there "
@@ -106,15 +109,53 @@ static void on_deadline(struct timer *t)
 	release_all(&err);
 }
 
+static void fail(struct late *l, const struct error *err)
+{
+	l->why = *err;
+	error_wrap(&l->why, "network interface '%s'", l->nic->name);
+	kmsg_line("%s", l->why.text);
+}
+
+/* In a process of its own: drivers sleep until their card is up. */
+static int work(const void *arg, struct error *err)
+{
+	const struct late *l = arg;
+	_cleanup_close_ int nl = network_open(err);
+
+	return nl < 0 ? nl : network_configure(nl, l->at, l->nic, err);
+}
+
+static void configure(struct late *l)
+{
+	struct error err = {0};
+
+	l->at = l->index;
+	if (errand_send(&l->errand, work, l, &err) < 0)
+		fail(l, &err);
+}
+
+static void on_configured(struct errand *e, const struct error *err)
+{
+	struct late *l = container_of(e, struct late, errand);
+
+	if (l->index && l->index != l->at) {
+		configure(l); /* that one is gone, and another is there */
+	} else if (l->index) {
+		l->configured = !err->code;
+		if (err->code)
+			fail(l, err);
+	}
+	if (helds)
+		settle();
+}
+
 static void appear(struct late *l, int index)
 {
 	l->index = index;
-	l->running = false;
+	l->configured = l->running = false;
 	l->why = (struct error){0};
-	if (network_configure(request_fd, index, l->nic, &l->why) < 0) {
-		error_wrap(&l->why, "network interface '%s'", l->nic->name);
-		kmsg_line("%s", l->why.text);
-	}
+	if (!errand_is_out(&l->errand))
+		configure(l);
 }
 
 static void on_link(const struct nlmsghdr *h)
@@ -134,8 +175,7 @@ static void on_link(const struct nlmsghdr *h)
 			continue;
 		if (gone)
 			l->index = 0;
-		l->running = !gone && !l->why.code && i->ifi_flags & IFF_UP &&
-			     i->ifi_flags & IFF_RUNNING;
+		l->running = !gone && i->ifi_flags & IFF_UP && i->ifi_flags & IFF_RUNNING;
 	}
 }
 
@@ -208,7 +248,8 @@ static int keep(const struct spec_sandbox *s, struct error *err)
 	msg_done(&m);
 	for (uint32_t i = 0; i < kept.nics_n && !err->code; i++)
 		if (kept.nics[i].late)
-			lates[lates_n++].nic = &kept.nics[i];
+			lates[lates_n++] = (struct late){.nic = &kept.nics[i],
+							 .errand = {.done = on_configured}};
 	return -err->code;
 }
 
@@ -226,15 +267,14 @@ int latelink_watch(const struct spec_sandbox *s, struct error *err)
 	deadline.fire = on_deadline;
 	if (keep(s, err) < 0)
 		return -err->code;
-	request_fd = network_open(err);
 	watch.fd = network_open(err);
-	if (request_fd < 0 || watch.fd < 0)
+	if (watch.fd < 0)
 		return -err->code;
 	if (fcntl(watch.fd, F_SETFL, O_NONBLOCK) < 0 ||
 	    bind(watch.fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    loop_add(&watch, EPOLLIN) < 0 || ask_for_all(watch.fd) < 0)
 		return error_errno(err, "watch for network interfaces");
-	on_events(&watch, 0); /* those that are there are ready before any container */
+	on_events(&watch, 0); /* of those that are there */
 	return 0;
 }
 

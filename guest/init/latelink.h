@@ -2,7 +2,8 @@
 /*
  * Links that come when containers run already: those of a network card's functions, whose drivers
  * probe while the rest of the guest starts, and come again after a reset of the card.  Whenever a
- * link with the MAC of such a nic appears it is configured as the nic says.
+ * link with the MAC of such a nic appears it is configured as the nic says, beside the agent's
+ * loop: drivers take their time to bring a link up (errand.h).
  *
  * If the sandbox was told so, containers are not started before all of them are up: there, running
  * and configured.
@@ -16,8 +17,8 @@
 #include "lib/error.h"
 #include "lib/spec.h"
 
-/* Configures the late nics that are there and watches for the others; for the guest's whole life.
- */
+/* Begins to configure the late nics that are there, and watches for the others; for the guest's
+ * whole life. */
 int latelink_watch(const struct spec_sandbox *s, struct error *err);
 
 /*

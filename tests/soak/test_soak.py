@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -57,21 +58,28 @@ def meminfo():
     return {k: int(v.split()[0]) for k, v in (line.split(":") for line in lines)}
 
 
+def free_per_cpu_kb():
+    """Free pages that a CPU keeps at hand (up to some ten MB each), which MemFree leaves out."""
+    text = pathlib.Path("/proc/zoneinfo").read_text()
+    return sum(map(int, re.findall(r"^ +count: +(\d+)", text, re.M))) * os.sysconf("SC_PAGESIZE") >> 10
+
+
 def look():
     """What the machine holds.  Caches that can be dropped are, so that the rest can be seen."""
     gc.collect()
     os.sync()
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
     time.sleep(1)
-    m = meminfo()
+    m, at_hand = meminfo(), free_per_cpu_kb()
     user = [p for p in pathlib.Path("/proc").glob("[0-9]*") if readable(p / "exe")]
     return {
-        "available_kb": m["MemAvailable"], "slab_kb": m["Slab"],
+        "available_kb": m["MemAvailable"] + at_hand, "slab_kb": m["Slab"],
         "unreclaimable_kb": m["SUnreclaim"],
         # Where available memory went, should it go.
         "anon_kb": m["AnonPages"], "shmem_kb": m["Shmem"], "cached_kb": m["Cached"],
         "tables_kb": m["PageTables"] + m["KernelStack"], "percpu_kb": m["Percpu"],
         "vmalloc_kb": m["VmallocUsed"], "free_kb": m["MemFree"],
+        "at_hand_kb": at_hand,
         "huge_free": m["HugePages_Free"],
         "file_nr": int(pathlib.Path("/proc/sys/fs/file-nr").read_text().split()[0]),
         "descriptors": count_files(), "processes": len(user),
