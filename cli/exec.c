@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "lib/cleanup.h"
 #include "lib/wire.h"
+#include "runtime/cgroup.h"
 #include "runtime/client.h"
 #include "runtime/sandbox.h"
 #include "runtime/spawn.h"
@@ -208,12 +209,13 @@ static int launch(const struct container *c, const struct msg *request, int tty,
 		.hold_fd = -1,
 		.preserve_fds = opt.preserve_fds,
 		.attached = !opt.detach,
-		.cgroup = c->state.cgroup,
 	};
 	struct pollfd pfd = {.events = POLLIN};
 	struct error child = {.code = EPIPE, .text = "the sandbox has ended"};
 
 	if (spawn_proxy(&o, ret, err) < 0)
+		return -err->code;
+	if (c->state.cgroup && cgroup_enter(c->state.cgroup, ret->pid, err) < 0)
 		return -err->code;
 	spawn_go(ret);
 	pfd.fd = ret->status_fd;

@@ -487,18 +487,6 @@ int cgroup_update(const char *path, const struct config_host_resources *r, struc
 	return set_resources(&h, r, err) < 0 ? error_wrap(err, "cgroup '%s'", path) : 0;
 }
 
-int cgroup_open(const char *path)
-{
-	_cleanup_hierarchies_ struct hierarchies h = {0};
-	struct error ignored;
-	int fd;
-
-	if (open_all(&h, path, &ignored) < 0 || h.n != 1 || !h.v[0].v2)
-		return -1;
-	fd = open_cgroup(&h, &h.v[0]);
-	return fd < 0 ? -1 : fd;
-}
-
 static int enter_one(const struct hierarchies *h, const struct hierarchy *one, pid_t pid)
 {
 	_cleanup_close_ int dir = open_cgroup(h, one);

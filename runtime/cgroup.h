@@ -36,12 +36,6 @@ int cgroup_create(const char *path, const struct config_host_resources *r, struc
 /* Sets what r says in one that is there.  0 or -errno with err set. */
 int cgroup_update(const char *path, const struct config_host_resources *r, struct error *err);
 
-/*
- * Its directory for clone3(2), so that a process begins there (CLONE_INTO_CGROUP): to move one
- * makes the kernel wait for all CPUs, 10 ms and more.  Only where v2 is the one hierarchy; else -1.
- */
-int cgroup_open(const char *path);
-
 /* Moves a process there.  0 or -errno with err set. */
 int cgroup_enter(const char *path, pid_t pid, struct error *err);
 

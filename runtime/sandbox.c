@@ -313,12 +313,16 @@ static int creation_terminal(struct creation *c, struct error *err)
 	return c->tty_fd < 0 ? error_errno(err, "dup") : 0;
 }
 
-/* Puts a process that waits at its gate on record. */
-static int admit(struct creation *c, struct state_process *slot, const struct spawned *s,
+/* Records the pid, then lets the process go. */
+static int admit(struct creation *c, struct state_process *slot, struct spawned *s,
 		 struct error *err)
 {
 	*slot = state_process_of(s->pid);
-	return state_write(c->dir_fd, &c->state, err);
+	if (state_write(c->dir_fd, &c->state, err) < 0)
+		return -err->code;
+	if (c->state.cgroup && cgroup_enter(c->state.cgroup, s->pid, err) < 0)
+		return -err->code;
+	return 0;
 }
 
 static int creation_join(struct creation *c, struct error *err)
@@ -341,9 +345,6 @@ static int creation_scope(struct creation *c, struct error *err)
 		return -err->code;
 	c->state.cgroup = arena_strdup(&c->state.arena, cgroup);
 	c->state.scope = arena_strdup(&c->state.arena, c->scope.unit);
-	/* systemd knows not every hierarchy that there may be. */
-	if (cgroup_enter(cgroup, c->proxy.pid, err) < 0)
-		return -err->code;
 	timeline_mark("scope");
 	return 0;
 }
@@ -361,7 +362,6 @@ static int creation_proxy(struct creation *c, struct error *err)
 		.hold_fd = c->state.sandbox ? c->image.fd : -1,
 		.join_netns = c->config.netns_set,
 		.netns = c->config.netns_path,
-		.cgroup = c->state.cgroup,
 	};
 
 	msg_init_encode(&c->request);
@@ -480,13 +480,6 @@ static int creation_monitor(struct creation *c, struct error *err)
 			},
 	};
 
-	const struct spawn_monitor o = {
-		.path = c->settings.monitor,
-		.machine = &m,
-		.oom_score_adj = p->oom_score_adj_set ? p->oom_score_adj : 0,
-		.cgroup = c->state.cgroup,
-	};
-
 	if (c->state.sandbox)
 		return 0; /* its sandbox's will do */
 	m.shares = arena_alloc(&c->config.arena, (c->config.shares_n + 1) * sizeof(*m.shares));
@@ -511,7 +504,8 @@ static int creation_monitor(struct creation *c, struct error *err)
 	}
 	if (lent_take(&c->lent, &c->settings, &m, err) < 0)
 		return -err->code;
-	if (spawn_monitor(&o, &c->monitor, err) < 0)
+	if (spawn_monitor(c->settings.monitor, &m, p->oom_score_adj_set ? p->oom_score_adj : 0,
+			  &c->monitor, err) < 0)
 		return -err->code;
 	if (admit(c, &c->state.monitor, &c->monitor, err) < 0)
 		return -err->code;

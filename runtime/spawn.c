@@ -16,7 +16,6 @@
 
 #include "lib/cleanup.h"
 #include "lib/timeline.h"
-#include "runtime/cgroup.h"
 #include "runtime/client.h"
 #include "runtime/proxy.h"
 
@@ -41,30 +40,17 @@ static int make_pipes(struct spawned *s, struct pipes *p, struct error *err)
 	return 0;
 }
 
-/* fork(2) into new namespaces, and a cgroup unless its descriptor is -1. */
-static pid_t fork_into(uint64_t namespaces, int cgroup_fd)
+/* fork(2) into new namespaces. */
+static pid_t fork_into(uint64_t namespaces)
 {
 	struct clone_args args = {.flags = namespaces, .exit_signal = SIGCHLD};
 
-	if (cgroup_fd >= 0) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)cgroup_fd;
-	}
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-/* The parent's half: 1; the child's: 0; -errno with err set, and no child. */
-static int do_fork(struct spawned *s, struct pipes *p, uint64_t namespaces, const char *cgroup,
-		   struct error *err)
+static int do_fork(struct spawned *s, struct pipes *p, uint64_t namespaces, struct error *err)
 {
-	_cleanup_close_ int cgroup_fd = cgroup ? cgroup_open(cgroup) : -1;
-	bool begins_there = cgroup_fd >= 0;
-
-	s->pid = fork_into(namespaces, cgroup_fd);
-	if (s->pid < 0 && begins_there) { /* it may have become no leaf: cgroup_enter() knows one */
-		begins_there = false;
-		s->pid = fork_into(namespaces, -1);
-	}
+	s->pid = namespaces ? fork_into(namespaces) : fork();
 	if (s->pid == 0) {
 		close(s->gate_fd);
 		close(s->status_fd);
@@ -76,10 +62,6 @@ static int do_fork(struct spawned *s, struct pipes *p, uint64_t namespaces, cons
 		s->pid = 0;
 		error_errno(err, "fork");
 		spawn_done(s);
-		return -err->code;
-	}
-	if (cgroup && !begins_there && cgroup_enter(cgroup, s->pid, err) < 0) {
-		spawn_done(s); /* nobody opens its gate */
 		return -err->code;
 	}
 	return 1;
@@ -202,7 +184,7 @@ int spawn_proxy(const struct spawn_proxy *o, struct spawned *ret, struct error *
 
 	if (make_pipes(ret, &pipes, err) < 0)
 		return -err->code;
-	rc = do_fork(ret, &pipes, 0, o->cgroup, err);
+	rc = do_fork(ret, &pipes, 0, err);
 	if (rc == 0)
 		proxy_child(o, &pipes);
 	if (rc < 0)
@@ -294,7 +276,8 @@ __attribute__((noreturn)) static void monitor_child(const char *path, struct mac
 	_exit(255);
 }
 
-int spawn_monitor(const struct spawn_monitor *o, struct spawned *ret, struct error *err)
+int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj, struct spawned *ret,
+		  struct error *err)
 {
 	/* The first process of a pid namespace cannot stop itself, which is what a test may have
 	 * asked it to do (lib/timeline.h). */
@@ -302,12 +285,12 @@ int spawn_monitor(const struct spawn_monitor *o, struct spawned *ret, struct err
 	struct pipes pipes;
 	int rc;
 
-	if (access(o->path, X_OK) < 0)
-		return error_errno(err, "the machine monitor '%s'", o->path);
+	if (access(path, X_OK) < 0)
+		return error_errno(err, "the machine monitor '%s'", path);
 	if (make_pipes(ret, &pipes, err) < 0)
 		return -err->code;
-	rc = do_fork(ret, &pipes, namespaces, o->cgroup, err);
+	rc = do_fork(ret, &pipes, namespaces, err);
 	if (rc == 0)
-		monitor_child(o->path, *o->machine, &pipes, o->oom_score_adj);
+		monitor_child(path, *m, &pipes, oom_score_adj);
 	return rc < 0 ? rc : 0;
 }

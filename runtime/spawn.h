@@ -32,25 +32,18 @@ struct spawn_proxy {
 	int tty_fd; /* -1: none */
 	unsigned int preserve_fds;
 	bool attached;
-	int hold_fd;	    /* kept open for as long as the proxy lives; -1: none */
-	bool join_netns;    /* be in the container's network namespace, so that the pid shows it */
-	const char *netns;  /* with join_netns; NULL: a new one */
-	const char *cgroup; /* to be in (cgroup.h); NULL: the caller's */
+	int hold_fd;	   /* kept open for as long as the proxy lives; -1: none */
+	bool join_netns;   /* be in the container's network namespace, so that the pid shows it */
+	const char *netns; /* with join_netns; NULL: a new one */
 };
 
 /* Returns when it waits at its gate (and is in its network namespace).  A struct error comes on
  * status_fd when the guest has answered. */
 int spawn_proxy(const struct spawn_proxy *o, struct spawned *ret, struct error *err);
 
-struct spawn_monitor {
-	const char *path;
-	const struct machine *machine; /* its descriptors are the caller's numbers */
-	int oom_score_adj;
-	const char *cgroup; /* as the proxy's */
-};
-
-/* Text on status_fd: why it failed. */
-int spawn_monitor(const struct spawn_monitor *o, struct spawned *ret, struct error *err);
+/* The monitor; m's descriptors are the caller's numbers.  Text on status_fd: why it failed. */
+int spawn_monitor(const char *path, const struct machine *m, int oom_score_adj, struct spawned *ret,
+		  struct error *err);
 
 void spawn_go(struct spawned *s);
 void spawn_commit(struct spawned *s);

@@ -55,8 +55,7 @@ static pid_t start_monitor(char **argv, struct error *err)
 	if (m.listen_fd < 0)
 		return m.listen_fd;
 	printf("%" PRIu64, monotonic_ns());
-	if (spawn_monitor(&(struct spawn_monitor){.path = argv[0], .machine = &m}, &monitor, err) <
-	    0)
+	if (spawn_monitor(argv[0], &m, 0, &monitor, err) < 0)
 		return -err->code;
 	spawn_go(&monitor);
 	return monitor.pid;

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from conftest import BUILD, Said
+from kernel_module import counter
 
 HERE = pathlib.Path(__file__).resolve().parent
 PASS, FAIL, SKIP, ERROR, KILLED, TIMEOUT = range(6)
@@ -27,15 +28,6 @@ CPUS = {"flush": 2, "ipi": 2, "smp": 2, "start": 2}
 def command(name, seconds=60):
     return [BUILD / "tests/cki/cki-runner", "-c", str(CPUS.get(name, 1)), "-t", str(seconds),
             BUILD / f"tests/cki/cki-{name}"]
-
-
-DEBUGFS = pathlib.Path("/sys/kernel/debug")
-
-
-def counter(name):
-    if not (DEBUGFS / "caisson").exists():      # hosts of the lab come without
-        subprocess.run(["mount", "-t", "debugfs", "debugfs", DEBUGFS], check=True)
-    return int((DEBUGFS / "caisson" / name).read_text())
 
 
 def interrupts():

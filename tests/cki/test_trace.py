@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 from conftest import BUILD, Said
-from test_guests import KILLED, PASS, TRACING, command, counter
+from kernel_module import counter
+from test_guests import KILLED, PASS, TRACING, command
 
 CALLS = {name: number for name, number in re.findall(
     r"#define CAISSON_CALL_(\w+) (\d+)",

@@ -17,8 +17,9 @@ import time
 
 import pytest
 
-from support import (BUILD, PEER, TAG, Box, Caisson, Netns, descendants, engine, isolate,
+from support import (PEER, TAG, Box, Caisson, Netns, descendants, engine, isolate,
                      make_rootfs, missing, reap_all)
+from kernel_module import Module, Said, counter, is_lab  # after support, which finds the tests' own
 
 SETTLE = 10  # seconds that something killed may take to be gone
 
@@ -28,14 +29,6 @@ def isolated():
     if os.geteuid() != 0:
         missing("not root: a runtime's tests need to be")
     isolate()
-
-
-def module_counter(name):
-    """Of the cki engine's module, over all sandboxes of the machine."""
-    debugfs = pathlib.Path("/sys/kernel/debug")
-    if not (debugfs / "caisson").exists():      # hosts of the lab come without
-        subprocess.run(["mount", "-t", "debugfs", "debugfs", debugfs], check=True)
-    return int((debugfs / "caisson" / name).read_text())
 
 
 # What a kernel in distress says, or our module at all.
@@ -49,19 +42,18 @@ def module(isolated):
     if engine() != "cki":
         yield
         return
-    if "systemd.unit=lab.target" not in pathlib.Path("/proc/cmdline").read_text():
-        missing("hardware: not a host of the lab, where the module can be loaded")
-    mark = f"tests: {time.monotonic_ns()}\n"
-    pathlib.Path("/dev/kmsg").write_text(mark)
-    if not pathlib.Path("/dev/caisson").exists():
-        subprocess.run(["insmod", BUILD / "caisson.ko"], check=True)
+    if not is_lab():
+        pytest.skip("hardware: not a host of the lab, where the module can be loaded")
+    m, said = Module(), Said()
+    if not m.loaded():
+        r = m.load()
+        assert r.returncode == 0, r.stderr
     yield
-    live, kills = module_counter("sandbox_live"), module_counter("kill")
-    r = subprocess.run(["rmmod", "caisson"], stderr=subprocess.PIPE, text=True)
+    live, kills = counter("sandbox_live"), counter("kill")
+    r = m.unload()
     assert (live, r.returncode) == (0, 0), r.stderr
     assert kills == 0, "the module ended a sandbox by itself"
-    said = subprocess.run(["dmesg", "--notime"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    bad = [line for line in said.rpartition(mark)[2].splitlines() if BAD_NEWS.search(line)]
+    bad = [line for line in said.text().splitlines() if BAD_NEWS.search(line)]
     assert not bad, bad
 
 
@@ -169,7 +161,7 @@ def held(work):
         "cgroup": cgroups(),
         "state": state_dirs(work),
         "cache": caches(work),
-        "ring 1": set(range(module_counter("sandbox_live")) if engine() == "cki" else ()),
+        "ring 1": set(range(counter("sandbox_live")) if engine() == "cki" else ()),
     }
 
 

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cki engine's module, and what the kernel says.  Only in a host of the lab is it loaded."""
+import os
+import pathlib
+import subprocess
+import time
+
+from harness import BUILD
+
+MODULE = pathlib.Path(os.environ.get("CAISSON_MODULE") or BUILD / "caisson.ko")
+DEBUGFS = pathlib.Path("/sys/kernel/debug")
+
+
+def is_lab():
+    return "systemd.unit=lab.target" in pathlib.Path("/proc/cmdline").read_text()
+
+
+def dmesg():
+    return subprocess.run(["dmesg", "--notime"], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+# What a slow emulator makes a kernel say: nothing to do with the module.
+SLOW = "hrtimer: interrupt took "
+
+
+class Said:
+    """What the host's kernel says from here on; its buffer may be full of older things."""
+
+    def __init__(self):
+        self.mark = f"tests: {time.monotonic_ns()}\n"
+        pathlib.Path("/dev/kmsg").write_text(self.mark)
+
+    def text(self):
+        lines = dmesg().partition(self.mark)[2].splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith(SLOW))
+
+
+class Module:
+    path = MODULE
+
+    def loaded(self):
+        return "\ncaisson " in "\n" + pathlib.Path("/proc/modules").read_text()
+
+    def load(self, *parameters):
+        return subprocess.run(["insmod", MODULE, *parameters], stderr=subprocess.PIPE, text=True)
+
+    def unload(self):
+        return subprocess.run(["rmmod", "caisson"], stderr=subprocess.PIPE, text=True)
+
+    def messages(self, action):
+        """What the kernel says meanwhile."""
+        said = Said()
+        action()
+        return said.text()
+
+
+def counter(name):
+    """Of the module, over all sandboxes of the machine."""
+    if not (DEBUGFS / "caisson").exists():      # hosts of the lab come without
+        subprocess.run(["mount", "-t", "debugfs", "debugfs", DEBUGFS], check=True)
+    return int((DEBUGFS / "caisson" / name).read_text())
