@@ -13,6 +13,7 @@
 #include <linux/string.h>
 #include <asm/page.h>
 
+#include "gate.h"
 #include "monitor.h"
 #include "mutant.h"
 
@@ -24,10 +25,11 @@
 #define LAST 511
 
 #define CR4_PGE (1ul << 7)
+#define CODE_SIZE ((CODE_PAGES + GATE_CODE_PAGES) * PAGE_SIZE)
 #define CONTEXTS_PER_PAGE (PAGE_SIZE / sizeof(struct caisson_host_context))
 #define CONTEXT_PAGES_MAX (LAST + 1 - PAGE_HOST)
 
-static u8 *code; /* CODE_PAGES */
+static u8 *code; /* CODE_PAGES, and those of the pks gate */
 static void *idt, *gdt, *tss;
 
 /* The area in the host's tables: which entry we filled in, and what with. */
@@ -151,7 +153,7 @@ int caisson_area_init(const struct caisson_host *host)
 	contexts_n = DIV_ROUND_UP(nr_cpu_ids, CONTEXTS_PER_PAGE);
 	if (contexts_n > CONTEXT_PAGES_MAX)
 		return -E2BIG;
-	code = (u8 *)__get_free_pages(GFP_KERNEL, get_order(CODE_PAGES * PAGE_SIZE));
+	code = (u8 *)__get_free_pages(GFP_KERNEL, get_order(CODE_SIZE));
 	idt = page_new();
 	gdt = page_new();
 	tss = page_new();
@@ -165,6 +167,7 @@ int caisson_area_init(const struct caisson_host *host)
 			goto err;
 	}
 	memcpy(code, caisson_stub, CODE_PAGES * PAGE_SIZE);
+	memcpy(code + CODE_PAGES * PAGE_SIZE, caisson_gate_code, GATE_CODE_PAGES * PAGE_SIZE);
 	descriptors_fill(host);
 	error = host_map();
 	if (error)
@@ -187,7 +190,7 @@ void caisson_area_done(void)
 	free_page((unsigned long)tss);
 	free_page((unsigned long)gdt);
 	free_page((unsigned long)idt);
-	free_pages((unsigned long)code, get_order(CODE_PAGES * PAGE_SIZE));
+	free_pages((unsigned long)code, get_order(CODE_SIZE));
 }
 
 /* What a CPU comes back to; ret_address is where the entry code finds it. */
@@ -266,6 +269,13 @@ int caisson_view_init(struct caisson_view *view, const struct caisson_host *host
 	for (unsigned int i = 0; i < CODE_PAGES && !error; i++)
 		error = view_map(view, AREA + i * PAGE_SIZE, code + i * PAGE_SIZE,
 				 DUTY(105) ? CODE_FLAGS : CODE_FLAGS | CAISSON_PTE_W);
+	for (unsigned int i = 0; i < GATE_CODE_PAGES && !error && host->gate; i++)
+		error = view_map(view, AREA + (PAGE_GATE_CODE + i) * PAGE_SIZE,
+				 code + (CODE_PAGES + i) * PAGE_SIZE, CODE_FLAGS);
+	if (!error && host->gate)
+		error = view_page(view, PAGE_GATE, CAISSON_GATE_FLAGS);
+	if (!error && host->gate)
+		error = view_page(view, PAGE_GATE_STACK, CAISSON_GATE_FLAGS);
 	if (!error)
 		error = view_page(view, PAGE_CONST, DUTY(106) ? CONST_FLAGS : DATA_FLAGS);
 	for (unsigned int i = 0; i < ARRAY_SIZE(writable) && !error; i++)
@@ -276,6 +286,12 @@ int caisson_view_init(struct caisson_view *view, const struct caisson_host *host
 err:
 	caisson_view_done(view);
 	return error;
+}
+
+/* What a gigabyte of the slot leads to, which is nothing yet. */
+void caisson_view_link(struct caisson_view *view, u64 address, u64 entry)
+{
+	WRITE_ONCE(table_at(view->slot)[address >> 30 & LAST], entry);
 }
 
 void caisson_view_done(struct caisson_view *view)

@@ -21,10 +21,12 @@ static const char *const names[CAISSON_COUNTERS] = {
 	[COUNT_ENTER] = "enter",
 	[COUNT_EVENT] = "event",
 	[COUNT_HYPERCALL] = "hypercall",
+	[COUNT_GATE] = "gate",
 	[COUNT_INTERRUPT] = "interrupt",
 	[COUNT_NMI] = "nmi",
 	[COUNT_NMI_ENTERING] = "nmi_entering",
 	[COUNT_NMI_ENTRY_CODE] = "nmi_entry_code",
+	[COUNT_NMI_GATE] = "nmi_gate",
 	[COUNT_KILL] = "kill",
 	[COUNT_SHOOTDOWN] = "shootdown",
 	[COUNT_RAISE] = "raise",
@@ -53,6 +55,11 @@ static const char *const names[CAISSON_COUNTERS] = {
 void caisson_count(enum caisson_counter which)
 {
 	this_cpu_inc(counts.of[which]);
+}
+
+void caisson_count_n(enum caisson_counter which, u64 n)
+{
+	this_cpu_add(counts.of[which], n);
 }
 
 /* On whatever CPU: the sum is what counts. */

@@ -18,6 +18,7 @@
 #include <asm/processor-flags.h>
 
 #include "compat.h"
+#include "gate.h"
 #include "monitor.h"
 
 #define CR4_FRED (1ul << 32)
@@ -28,12 +29,31 @@ module_param(fail_check, int, 0400);
 MODULE_PARM_DESC(fail_check,
 		 "for tests: refuse to load as if the precondition of this number failed");
 
+static char gate[8] = "auto";
+module_param_string(gate, gate, sizeof(gate), 0444);
+MODULE_PARM_DESC(gate, "how page-table calls of guests are answered: cr3, pks (protection keys for "
+		       "supervisor pages), auto (pks where the CPU has it); afterwards, which it is");
+
+#define CR4_PKS (1ul << 24)
+#define CPUID_7_ECX_PKS (1u << 31)
+
 static u64 read_cr4(void)
 {
 	u64 value;
 
 	asm volatile("mov %%cr4, %0" : "=r"(value));
 	return value;
+}
+
+/* Whether the CPU has protection keys for supervisor pages, and the kernel leaves them to us. */
+static bool has_pks(void)
+{
+	u32 a, b, c, d;
+
+	if (boot_cpu_data.cpuid_level < 7)
+		return false;
+	cpuid_count(7, 0, &a, &b, &c, &d);
+	return c & CPUID_7_ECX_PKS && !(read_cr4() & CR4_PKS);
 }
 
 /* Whether a hypervisor may raise page faults of its own: they would be taken for the guest's. */
@@ -92,6 +112,11 @@ int caisson_host_check(void)
 		 "that are not present point to"},
 		{IS_ENABLED(CONFIG_PREEMPT_RT),
 		 "the kernel is a real-time one, whose locks sleep where this module may not"},
+		{strcmp(gate, "pks") == 0 && !has_pks(),
+		 "gate=pks, but the CPU has no protection keys for supervisor pages, or the kernel "
+		 "uses them"},
+		{strcmp(gate, "auto") && strcmp(gate, "cr3") && strcmp(gate, "pks"),
+		 "gate is to be auto, cr3 or pks"},
 	};
 
 	for (int i = 0; i < ARRAY_SIZE(checks); i++)
@@ -105,6 +130,7 @@ int caisson_host_check(void)
 struct survey {
 	struct caisson_host *host;
 	const char *why;
+	bool no_pks;
 };
 
 static void survey_cpu(void *data)
@@ -132,6 +158,35 @@ static void survey_cpu(void *data)
 	else if ((cpu->tss | cpu->gdt | idt.address) & 4095 || idt.size < 4095)
 		WRITE_ONCE(s->why, "GDT, IDT or TSS are not laid out as expected");
 	s->host->idt = idt.address;
+	if (!has_pks())
+		WRITE_ONCE(s->no_pks, true);
+}
+
+/* The last gigabyte of the slot, but that of the area, in which no CPU's tables are; 0: none. */
+static u64 gate_place(const struct caisson_host *host)
+{
+	for (u64 at = CAISSON_SLOT + 510ul * GATE_SIZE; at > CAISSON_SLOT; at -= GATE_SIZE) {
+		unsigned int cpu = 0;
+
+		while (cpu < nr_cpu_ids && host->cpus[cpu].gdt / GATE_SIZE != at / GATE_SIZE &&
+		       host->cpus[cpu].tss / GATE_SIZE != at / GATE_SIZE)
+			cpu++;
+		if (cpu == nr_cpu_ids)
+			return at;
+	}
+	return 0;
+}
+
+/* Which gate it is, and that `gate` says so; or why not. */
+static const char *gate_choose(struct caisson_host *host, bool no_pks)
+{
+	if (strcmp(gate, "cr3") != 0 && !no_pks)
+		host->gate = gate_place(host);
+	if (strcmp(gate, "pks") == 0 && !host->gate)
+		return "gate=pks, but not all CPUs have protection keys for supervisor pages, or "
+		       "their tables leave no place for it";
+	strscpy(gate, host->gate ? "pks" : "cr3", sizeof(gate));
+	return NULL;
 }
 
 /* Where the tables of all CPUs are that are there now. */
@@ -146,6 +201,8 @@ int caisson_host_survey(struct caisson_host *host)
 	cpus_read_lock();
 	on_each_cpu(survey_cpu, &s, 1);
 	cpus_read_unlock();
+	if (!s.why)
+		s.why = gate_choose(host, s.no_pks);
 	if (s.why) {
 		pr_err("caisson: not on this machine: %s\n", s.why);
 		caisson_host_done(host);

@@ -12,6 +12,8 @@
  *	5	frame to enter the guest from		-
  *	7	stack of entries (RSP0)			-
  *	9..15	stacks of NMI, #DF, #MC, #DB		-
+ *	17, 19	of the pks gate, by its key: gate.h	-
+ *	24..	its code, read-only			-
  *	256..	-					a struct caisson_host_context per CPU
  *
  * Ring 1 is a supervisor: what is writable in the guest's column, it can write.  So nothing there
@@ -40,7 +42,11 @@
 #define PAGE_DF 11
 #define PAGE_MC 13
 #define PAGE_DB 15
-#define GUEST_PAGES 16 /* that a guest can have, holes included */
+#define PAGE_GATE 17
+#define PAGE_GATE_STACK 19
+#define GUEST_PAGES 20 /* that a guest can have, holes included */
+#define PAGE_GATE_CODE 24
+#define GATE_CODE_PAGES 8
 #define PAGE_HOST 256
 
 /* IST numbers in our TSS. */
@@ -52,6 +58,7 @@
 /* struct caisson_constants */
 #define CONST_HOST_CR3 0
 #define CONST_HOST_CONTEXT 8
+#define CONST_GATE 16
 
 /* struct caisson_trap: as pushed. */
 #define TRAP_VECTOR 120
@@ -93,6 +100,7 @@
 struct caisson_constants {
 	u64 host_cr3;
 	u64 host_context;
+	u64 gate; /* struct caisson_tables in the guest; 0: the cr3 gate */
 };
 
 struct caisson_host_context {
@@ -131,6 +139,9 @@ extern const u8 caisson_stub[CODE_PAGES * 4096];
 extern const u64 caisson_stub_enter, caisson_stub_enter_event, caisson_stub_enter_end;
 extern const u64 caisson_stub_leave, caisson_stub_leave_end;
 extern const u64 caisson_stub_syscall;
+extern const u64 caisson_stub_gate, caisson_stub_gate_end;
+/* gate_code.c, to be copied to PAGE_GATE_CODE. */
+extern const u8 caisson_gate_code[GATE_CODE_PAGES * 4096];
 
 /* switch.S: into the guest and back; the guest-view address of the trap that ended it. */
 u64 caisson_switch(struct caisson_switch *s);

@@ -6,7 +6,6 @@
 #include <linux/hrtimer.h>
 #include <linux/kref.h>
 #include <linux/mutex.h>
-#include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -15,6 +14,7 @@
 #include "uapi/caisson.h"
 
 struct caisson_irq;
+struct caisson_sandbox;
 struct eventfd_ctx;
 struct file;
 struct page;
@@ -24,10 +24,12 @@ enum caisson_counter {
 	COUNT_ENTER, /* stays in a guest */
 	COUNT_EVENT, /* of them, those that began with an event */
 	COUNT_HYPERCALL,
+	COUNT_GATE, /* of them, those that the pks gate answered */
 	COUNT_INTERRUPT, /* of the host, that ended a stay */
 	COUNT_NMI,
 	COUNT_NMI_ENTERING,   /* of them, those before the guest's first instruction */
 	COUNT_NMI_ENTRY_CODE, /* of them, those in the entry code */
+	COUNT_NMI_GATE,	      /* of these, those in the pks gate */
 	COUNT_KILL,
 	COUNT_SHOOTDOWN, /* of translations that other vCPUs may have */
 	COUNT_RAISE,	 /* hypercalls that raise events */
@@ -43,6 +45,7 @@ enum caisson_counter {
 };
 
 void caisson_count(enum caisson_counter which);
+void caisson_count_n(enum caisson_counter which, u64 n);
 void caisson_uncount(enum caisson_counter which);
 void caisson_count_call(u64 call);
 void caisson_counters_init(void);
@@ -56,6 +59,7 @@ struct caisson_cpu {
 struct caisson_host {
 	u64 idt;
 	u64 absent;		  /* struct caisson_tables */
+	u64 gate;		  /* gate.h; 0: the cr3 gate */
 	struct caisson_cpu *cpus; /* nr_cpu_ids */
 };
 
@@ -78,6 +82,29 @@ struct caisson_view {
 
 int caisson_view_init(struct caisson_view *view, const struct caisson_host *host);
 void caisson_view_done(struct caisson_view *view);
+void caisson_view_link(struct caisson_view *view, u64 address, u64 entry);
+
+/* gate.c; gate.h is for who needs what is mapped there. */
+enum caisson_gate_state {
+	GATE_UNKNOWN, /* nobody has run yet */
+	GATE_NONE,    /* the cr3 gate */
+	GATE_OPEN,
+};
+
+struct caisson_gate {
+	enum caisson_gate_state state; /* changes under the sandbox's lock */
+	u64 *pages[4];		       /* the table of level 2, and those of level 1 */
+	struct caisson_block *blocks;  /* what is mapped */
+};
+
+/* Flags of what is behind the key. */
+#define CAISSON_GATE_FLAGS                                                                         \
+	(CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_A | CAISSON_PTE_D | CAISSON_PTE_NX |          \
+	 (DUTY(131) ? (u64)GATE_KEY << 59 : 0))
+
+void caisson_gate_open(struct caisson_sandbox *s);
+void caisson_gate_moved(struct caisson_sandbox *s);
+void caisson_gate_done(struct caisson_sandbox *s);
 
 /* sandbox.c */
 struct caisson_doorbell {
@@ -97,13 +124,15 @@ struct caisson_sandbox {
 	struct caisson_vcpu *vcpus[CAISSON_VCPUS_MAX];
 	struct caisson_doorbell doorbells[CAISSON_IOEVENTFDS_MAX];
 	struct caisson_irq *irqs; /* a list; only to free them */
-	/* `tables` but roots[].entered; taken with interrupts off; inside `lock`. */
-	spinlock_t tables_lock;
-	struct caisson_tables tables;
+	/* A page of its own.  All but roots[].entered under its lock, which is inside `lock`. */
+	struct caisson_tables *tables;
+	struct caisson_gate gate;
 };
 
 extern const struct file_operations caisson_sandbox_fops;
 extern struct caisson_host caisson_host;
+unsigned long caisson_tables_lock(struct caisson_sandbox *s);
+void caisson_tables_unlock(struct caisson_sandbox *s, unsigned long flags);
 void caisson_sandbox_put(struct caisson_sandbox *s);
 long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op);
 long caisson_changes(struct caisson_sandbox *s, const struct caisson_vcpu_page *page, u32 *at,
@@ -124,10 +153,10 @@ struct caisson_vcpu {
 	struct caisson_view view;
 	u64 *root;		 /* the page that CR3 points to */
 	struct caisson_run *run; /* shared with the monitor process: written, and `answer` read */
-	enum caisson_vcpu_state state; /* changes under tables_lock */
+	enum caisson_vcpu_state state; /* changes under the tables' lock */
 	struct caisson_registers registers;
 	struct caisson_trap resume; /* where an NMI caught the entry code; if resuming */
-	u64 resume_cr2;
+	u64 resume_cr2, resume_pkrs;
 	bool resuming;
 	bool answering; /* the guest waits for run->answer */
 	bool dead;
@@ -135,9 +164,9 @@ struct caisson_vcpu {
 	wait_queue_head_t wait;
 	struct task_struct *task; /* in CAISSON_RUN; under RCU */
 	/* For tracepoints: the last hypercall; how often it was in since CPU was set up for it, and
-	 * what the last time ended. */
+	 * what the last time ended; how many calls the pks gate answered. */
 	u64 call;
-	u32 stays, vector;
+	u32 stays, vector, answered;
 };
 
 int caisson_vcpu_open(struct caisson_sandbox *s);

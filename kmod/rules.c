@@ -6,15 +6,60 @@
 
 #ifdef __KERNEL__
 #include <linux/errno.h>
-#include <linux/string.h>
 #else
 #include <errno.h>
-#include <string.h>
 #endif
 
 #define LEAF_BITS                                                                                  \
 	(CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_U | CAISSON_PTE_A | CAISSON_PTE_D |           \
 	 CAISSON_PTE_NX | CAISSON_PTE_ADDRESS | (7ull << 9) | (127ull << 52))
+
+/* Where things are: in the host, where their pointers say; in the gate, at offsets from `t`. */
+#ifdef CAISSON_GATE
+#define PLACE(t, offset) ((void *)((__u64)(t) + (offset)))
+
+static struct caisson_block *blocks_of(const struct caisson_tables *t)
+{
+	return PLACE(t, GATE_BLOCKS);
+}
+
+static struct caisson_table_frame *frames_of(const struct caisson_tables *t,
+					     const struct caisson_block *block)
+{
+	return PLACE(t, GATE_FRAMES + (__u64)block->table * GATE_FRAMES_SIZE);
+}
+
+static __u64 *entries_of(const struct caisson_tables *t, const struct caisson_block *block)
+{
+	return PLACE(t, GATE_ENTRIES + ((__u64)block->table << CAISSON_BLOCK_SHIFT));
+}
+
+static __u64 *root_of(const struct caisson_tables *t, __u32 vcpu)
+{
+	return PLACE(t, GATE_ROOTS + (__u64)vcpu * 4096);
+}
+#else
+static struct caisson_block *blocks_of(const struct caisson_tables *t)
+{
+	return t->blocks;
+}
+
+static struct caisson_table_frame *frames_of(const struct caisson_tables *t,
+					     const struct caisson_block *block)
+{
+	return block->frames;
+}
+
+static __u64 *entries_of(const struct caisson_tables *t, const struct caisson_block *block)
+{
+	return block->entries;
+}
+
+static __u64 *root_of(const struct caisson_tables *t, __u32 vcpu)
+{
+	return t->roots[vcpu].table;
+}
+#endif
 
 static __u64 clock_read(const struct caisson_tables *t)
 {
@@ -28,20 +73,21 @@ static __u64 clock_tick(struct caisson_tables *t)
 
 struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 address)
 {
+	struct caisson_block *blocks = blocks_of(t);
 	__u64 number = address >> CAISSON_BLOCK_SHIFT;
 	__u32 low = 0, high = t->blocks_n;
 
 	while (low < high) {
 		__u32 middle = low + (high - low) / 2;
 
-		if (t->blocks[middle].number < number)
+		if (blocks[middle].number < number)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == t->blocks_n || t->blocks[low].number != number)
+	if (low == t->blocks_n || blocks[low].number != number)
 		return NULL;
-	return &t->blocks[low];
+	return &blocks[low];
 }
 
 static __u32 frame_index(__u64 address)
@@ -56,8 +102,8 @@ static struct caisson_table_frame *frame_find(const struct caisson_tables *t, __
 
 	if (!block || !block->frames)
 		return NULL;
-	*ret_entries = block->entries + (size_t)frame_index(address) * CAISSON_ENTRIES;
-	return &block->frames[frame_index(address)];
+	*ret_entries = entries_of(t, block) + (size_t)frame_index(address) * CAISSON_ENTRIES;
+	return &frames_of(t, block)[frame_index(address)];
 }
 
 static void frame_unreferenced(struct caisson_tables *t, struct caisson_table_frame *frame)
@@ -93,8 +139,8 @@ int caisson_table_new(struct caisson_tables *t, __u64 address, __u64 level)
 	if (!HOLDS(5, !known_in_guest(t, frame->stamp)))
 		return -EAGAIN;
 	/* Entries that are not present may be left in it. */
-	if (DUTY(14))
-		memset(entries, 0, CAISSON_ENTRIES * sizeof(*entries));
+	for (__u32 i = 0; i < CAISSON_ENTRIES && DUTY(14); i++)
+		entries[i] = 0;
 	frame->level = (__u8)level;
 	return 0;
 }
@@ -239,7 +285,7 @@ static void copies_set(struct caisson_tables *t, __u64 table, __u32 index, __u64
 {
 	for (__u32 i = 0; i < CAISSON_VCPUS_MAX; i++)
 		if (t->roots[i].table && t->roots[i].source == table)
-			__atomic_store_n(&t->roots[i].table[index], value, __ATOMIC_SEQ_CST);
+			__atomic_store_n(&root_of(t, i)[index], value, __ATOMIC_SEQ_CST);
 }
 
 int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u64 *ret_old)
@@ -271,6 +317,7 @@ int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u6
 		frame->present -= !!(old & CAISSON_PTE_P);
 	/* After the exchange: until then the CPU may have followed the old entry. */
 	child_drop(t, level, old);
+	t->removed += old & CAISSON_PTE_P && old != value;
 	*ret_old = old;
 	return 0;
 }
@@ -308,20 +355,21 @@ static int change_keep(struct caisson_tables *t, __u64 address, __u64 value)
 }
 
 /* An entry that the rules allow is allowed without these, too; present or not. */
-static int change_remove(const struct caisson_tables *t, __u64 address, __u64 bits)
+static int change_remove(struct caisson_tables *t, __u64 address, __u64 bits)
 {
-	__u64 *entry;
+	__u64 *entry, old;
 	int error;
 
 	if (!HOLDS(42, !(bits & ~(CAISSON_PTE_W | CAISSON_PTE_A | CAISSON_PTE_D))))
 		return -EINVAL;
 	if (!entry_find(t, address, 2, &entry, &error))
 		return error;
-	__atomic_fetch_and(entry, ~bits, __ATOMIC_SEQ_CST);
+	old = __atomic_fetch_and(entry, ~bits, __ATOMIC_SEQ_CST);
+	t->removed += old & CAISSON_PTE_P && old & bits;
 	return 0;
 }
 
-static int change_clear(const struct caisson_tables *t, __u64 address, __u64 n)
+static int change_clear(struct caisson_tables *t, __u64 address, __u64 n)
 {
 	struct caisson_table_frame *frame;
 	__u64 *entry;
@@ -336,6 +384,7 @@ static int change_clear(const struct caisson_tables *t, __u64 address, __u64 n)
 		__u64 old = __atomic_exchange_n(&entry[i], 0, __ATOMIC_SEQ_CST);
 
 		frame->present -= !!(old & CAISSON_PTE_P);
+		t->removed += !!(old & CAISSON_PTE_P);
 	}
 	return 0;
 }
@@ -419,15 +468,16 @@ int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address)
 {
 	struct caisson_root *root;
 	struct caisson_table_frame *frame;
-	__u64 *entries;
+	__u64 *entries, *table;
 
 	if (vcpu >= CAISSON_VCPUS_MAX || !t->roots[vcpu].table)
 		return -EINVAL;
 	root = &t->roots[vcpu];
+	table = root_of(t, vcpu);
 	if (address == 0) {
 		for (__u32 i = 0; i < CAISSON_ENTRIES; i++)
 			if (i != CAISSON_SLOT_INDEX)
-				root->table[i] = 0;
+				table[i] = 0;
 		root_drop(t, root);
 		return 0;
 	}
@@ -438,10 +488,10 @@ int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address)
 		return -EPERM;
 	if (DUTY(35))
 		frame->roots++;
-	entries_copy(root->table, entries, 0, CAISSON_SLOT_INDEX);
+	entries_copy(table, entries, 0, CAISSON_SLOT_INDEX);
 	if (!DUTY(36))
-		root->table[CAISSON_SLOT_INDEX] = entries[CAISSON_SLOT_INDEX];
-	entries_copy(root->table, entries, CAISSON_SLOT_INDEX + 1, CAISSON_ENTRIES);
+		table[CAISSON_SLOT_INDEX] = entries[CAISSON_SLOT_INDEX];
+	entries_copy(table, entries, CAISSON_SLOT_INDEX + 1, CAISSON_ENTRIES);
 	root_drop(t, root);
 	root->source = address;
 	return 0;

@@ -61,6 +61,7 @@ struct caisson_block {
 	/* TABLE blocks; NULL for DATA. */
 	struct caisson_table_frame *frames; /* CAISSON_BLOCK_FRAMES */
 	__u64 *entries;			    /* the block itself, as we reach it */
+	__u32 table;			    /* how many TABLE blocks were added before */
 };
 
 struct caisson_window {
@@ -84,6 +85,9 @@ struct caisson_tables {
 	struct caisson_window windows[CAISSON_WINDOWS_MAX];
 	struct caisson_root roots[CAISSON_VCPUS_MAX];
 	__u64 clock;
+	__u64 removed; /* present entries that were changed or taken out, since ever */
+	__u32 lock;    /* the caller's: 0, or who has it */
+	__u32 moved;   /* what is mapped for the pks gate (gate.h) is not all that there is */
 	__u64 absent; /* address bits that an entry has which is not present, and not 0 */
 };
 

@@ -17,15 +17,37 @@
 #include <asm/io.h>
 #include <asm/tsc.h>
 
+#include "gate.h"
 #include "monitor.h"
 #include "mutant.h"
 
 #define BLOCK_ORDER (CAISSON_BLOCK_SHIFT - PAGE_SHIFT)
 #define BLOCK_PAGES (1u << BLOCK_ORDER)
+#define FRAMES_ORDER get_order(GATE_FRAMES_SIZE)
 #define BLOCK_BYTES (1ul << CAISSON_BLOCK_SHIFT)
 /* 64 GiB of DATA; 4 GiB of TABLE. */
 #define BLOCKS_MAX 32768
 #define TABLE_BLOCKS_MAX 2048
+
+#define LOCK_HOST ~0u /* else a vCPU's number + 1: the pks gate */
+
+/* Interrupts off; the state to go back to.  Nobody sleeps with it, and who has it in the gate is let
+ * out of it before anything else runs on that CPU (run_irqs_off()). */
+unsigned long caisson_tables_lock(struct caisson_sandbox *s)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	while (READ_ONCE(s->tables->lock) || cmpxchg_acquire(&s->tables->lock, 0, LOCK_HOST))
+		cpu_relax();
+	return flags;
+}
+
+void caisson_tables_unlock(struct caisson_sandbox *s, unsigned long flags)
+{
+	smp_store_release(&s->tables->lock, 0);
+	local_irq_restore(flags);
+}
 
 static int block_compare(const void *a, const void *b)
 {
@@ -37,8 +59,9 @@ static int block_compare(const void *a, const void *b)
 /* Adds blocks to those that the rules know; all or none. */
 static int blocks_add(struct caisson_sandbox *s, const struct caisson_block *more, u32 n)
 {
-	struct caisson_tables *t = &s->tables;
+	struct caisson_tables *t = s->tables;
 	struct caisson_block *blocks, *old;
+	unsigned long flags;
 	u32 total = t->blocks_n + n;
 
 	blocks = kvmalloc_array(total, sizeof(*blocks), GFP_KERNEL_ACCOUNT);
@@ -53,12 +76,15 @@ static int blocks_add(struct caisson_sandbox *s, const struct caisson_block *mor
 			kvfree(blocks);
 			return -EEXIST;
 		}
-	spin_lock_irq(&s->tables_lock);
+	flags = caisson_tables_lock(s);
 	old = t->blocks;
 	t->blocks = blocks;
 	t->blocks_n = total;
-	spin_unlock_irq(&s->tables_lock);
-	kvfree(old);
+	caisson_gate_moved(s);
+	caisson_tables_unlock(s, flags);
+	/* That one is still mapped. */
+	if (old != s->gate.blocks)
+		kvfree(old);
 	return 0;
 }
 
@@ -160,7 +186,9 @@ static long tables_add(struct caisson_sandbox *s, struct caisson_tables_add __us
 		return -E2BIG;
 	page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_COMP | __GFP_NOWARN,
 			   BLOCK_ORDER);
-	block.frames = kvcalloc(CAISSON_BLOCK_FRAMES, sizeof(*block.frames), GFP_KERNEL_ACCOUNT);
+	/* Whole pages, for the pks gate. */
+	block.frames = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, FRAMES_ORDER);
+	block.table = s->table_blocks;
 	error = -ENOMEM;
 	if (!page || !block.frames)
 		goto err;
@@ -176,13 +204,13 @@ static long tables_add(struct caisson_sandbox *s, struct caisson_tables_add __us
 	s->table_blocks++;
 	return 0;
 err:
-	kvfree(block.frames);
+	free_pages((unsigned long)block.frames, FRAMES_ORDER);
 	if (page)
 		__free_pages(page, BLOCK_ORDER);
 	return error;
 }
 
-/* One operation, under tables_lock; EAGAIN: vCPUs have to leave the guest first. */
+/* One operation, under the tables' lock; EAGAIN: vCPUs have to leave the guest first. */
 static long operate(struct caisson_tables *t, struct caisson_operation *op)
 {
 	switch (op->call) {
@@ -217,9 +245,9 @@ long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op)
 	long error;
 
 	for (;;) {
-		spin_lock_irqsave(&s->tables_lock, flags);
-		error = operate(&s->tables, op);
-		spin_unlock_irqrestore(&s->tables_lock, flags);
+		flags = caisson_tables_lock(s);
+		error = operate(s->tables, op);
+		caisson_tables_unlock(s, flags);
 		if (error != -EAGAIN || irqs_disabled())
 			return error;
 		error = again(s);
@@ -236,9 +264,9 @@ long caisson_changes(struct caisson_sandbox *s, const struct caisson_vcpu_page *
 	long error;
 
 	for (;;) {
-		spin_lock_irqsave(&s->tables_lock, flags);
-		error = caisson_changes_make(&s->tables, page->changes, at, end);
-		spin_unlock_irqrestore(&s->tables_lock, flags);
+		flags = caisson_tables_lock(s);
+		error = caisson_changes_make(s->tables, page->changes, at, end);
+		caisson_tables_unlock(s, flags);
 		if (error != -EAGAIN || irqs_disabled())
 			return error;
 		error = again(s);
@@ -270,10 +298,14 @@ static int sandbox_open(struct inode *inode, struct file *file)
 
 	if (!s)
 		return -ENOMEM;
+	s->tables = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!s->tables) {
+		kvfree(s);
+		return -ENOMEM;
+	}
 	kref_init(&s->ref);
 	mutex_init(&s->lock);
-	spin_lock_init(&s->tables_lock);
-	s->tables.absent = caisson_host.absent;
+	s->tables->absent = caisson_host.absent;
 	s->mm = current->mm;
 	mmgrab(s->mm);
 	file->private_data = s;
@@ -290,19 +322,21 @@ static void sandbox_free(struct kref *ref)
 	caisson_eventfds_done(s);
 	for (u32 i = 0; i < s->vcpus_n; i++)
 		caisson_vcpu_free(s->vcpus[i]);
-	for (u32 i = 0; i < s->tables.blocks_n; i++) {
-		struct caisson_block *block = &s->tables.blocks[i];
+	for (u32 i = 0; i < s->tables->blocks_n; i++) {
+		struct caisson_block *block = &s->tables->blocks[i];
 
 		if (!block->frames)
 			continue;
 		__free_pages(virt_to_page(block->entries), BLOCK_ORDER);
-		kvfree(block->frames);
+		free_pages((unsigned long)block->frames, FRAMES_ORDER);
 	}
 	for (u32 i = 0; i < s->pages_n; i++)
 		block_unpin(s->pages[i]);
 	account_locked_vm(s->mm, (u64)s->pages_n * BLOCK_PAGES, false);
 	mmdrop(s->mm);
-	kvfree(s->tables.blocks);
+	caisson_gate_done(s);
+	kvfree(s->tables->blocks);
+	free_page((unsigned long)s->tables);
 	kvfree(s->pages);
 	kvfree(s);
 	caisson_uncount(COUNT_SANDBOX_LIVE);

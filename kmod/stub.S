@@ -6,6 +6,7 @@
  * On silicon but not in the emulator, a far return with a bad frame faults here, in ring 0, and not at
  * its target; any fault in ring 0 goes to `leave` and ends the sandbox.
  */
+#include "gate.h"
 #include "layout.h"
 #include "mutant.h"
 
@@ -165,7 +166,46 @@ hypercall:
 	pushq %rcx
 	pushq $0
 	pushq $VECTOR_HYPERCALL
-	jmp trap
+	PUSH_REGISTERS
+	cmpq $0, AT(PAGE_CONST, CONST_GATE)
+	je leave
+	cmpq $CAISSON_CALL_CHANGES, %rax
+	ja leave
+	movl $GATE_CALLS, %ecx
+	btl %eax, %ecx
+	jnc leave
+
+/*
+ * The pks gate.  Nobody comes here but by the system call above: wrmsr is not for ring 1.  An NMI is resumed
+ * with the PKRS that it interrupted; nothing else can come.  What must be whole when the gate is shut is in
+ * registers: the stack behind the key is the host's word, the trap is not.
+ */
+gate:
+	movq %rsp, %rbx
+	xorl %eax, %eax
+	xorl %edx, %edx
+	movl $GATE_MSR_PKRS, %ecx
+	wrmsr
+	movq %rbx, %rdi
+	movq AT(PAGE_CONST, CONST_GATE), %rsi
+	leaq AT(PAGE_GATE_STACK, 4096), %rsp
+	call caisson_stub + PAGE_GATE_CODE * 4096
+	movl %eax, %ebp
+#if DUTY(132)
+	movl $PKRS_SHUT, %eax
+#else
+	xorl %eax, %eax
+#endif
+	xorl %edx, %edx
+	movl $GATE_MSR_PKRS, %ecx
+	wrmsr
+	movq %rbx, %rsp
+	testb %bpl, %bpl
+	jz leave
+	POP_REGISTERS
+	addq $16, %rsp
+	iretq
+gate_end:
 
 /*
  * From the host, with the guest's CR3 in RAX.  An NMI in here is as if the guest had not been entered;
@@ -187,7 +227,7 @@ enter_end:
 	.org caisson_stub + CODE_PAGES * 4096, 0xcc
 
 	.balign 8
-	.irp name, enter, enter_event, enter_end, leave, leave_end
+	.irp name, enter, enter_event, enter_end, leave, leave_end, gate, gate_end
 	.globl caisson_stub_\name
 caisson_stub_\name:
 	.quad \name - caisson_stub
@@ -195,4 +235,11 @@ caisson_stub_\name:
 	.globl caisson_stub_syscall
 caisson_stub_syscall:
 	.quad syscall_entry - caisson_stub
+
+	.balign 4096
+	.globl caisson_gate_code
+caisson_gate_code:
+	.incbin "gate_code.bin"
+	.balign 4096, 0xcc
+	.org caisson_gate_code + GATE_CODE_PAGES * 4096, 0xcc
 	.section .note.GNU-stack, "", @progbits

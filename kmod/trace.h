@@ -43,6 +43,7 @@ TRACE_EVENT(caisson_leave,
 		__field(u32, vcpu)
 		__field(u32, vector)
 		__field(u32, stays)
+		__field(u32, answered)
 		__field(u32, ring)
 		__field(u64, rip)
 	),
@@ -50,11 +51,12 @@ TRACE_EVENT(caisson_leave,
 		__entry->vcpu = v->number;
 		__entry->vector = v->vector;
 		__entry->stays = v->stays;
+		__entry->answered = v->answered;
 		__entry->ring = v->registers.cs & 3;
 		__entry->rip = v->registers.rip;
 	),
-	TP_printk("vcpu=%u vector=%#x ring=%u rip=%#llx stays=%u", __entry->vcpu, __entry->vector,
-		  __entry->ring, __entry->rip, __entry->stays)
+	TP_printk("vcpu=%u vector=%#x ring=%u rip=%#llx stays=%u gate=%u", __entry->vcpu,
+		  __entry->vector, __entry->ring, __entry->rip, __entry->stays, __entry->answered)
 );
 
 TRACE_EVENT(caisson_hypercall,

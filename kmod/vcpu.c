@@ -28,6 +28,7 @@
 #include <asm/special_insns.h>
 
 #include "compat.h"
+#include "gate.h"
 #include "monitor.h"
 #include "mutant.h"
 #include "trace.h"
@@ -42,6 +43,7 @@
  * CET, PKE, PCE, TSD, SMAP, LASS, UINTR none of these reach into the guest.  VMXE and SMXE cannot
  * be cleared.
  */
+#define CR4_PKS (1ul << 24)
 #define CR4_KEEP                                                                                   \
 	(X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_OSFXSR |                   \
 	 X86_CR4_OSXMMEXCPT | X86_CR4_VMXE | X86_CR4_SMXE | X86_CR4_FSGSBASE | X86_CR4_PCIDE |     \
@@ -110,7 +112,10 @@ static void host_to_guest(struct host_state *h)
 	wrmsrq(MSR_CSTAR, AREA + caisson_stub_syscall);
 	wrmsrq(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
 	wrmsrq(MSR_IA32_SYSENTER_CS, 0);
+	if (caisson_host.gate && DUTY(134))
+		wrmsrq(GATE_MSR_PKRS, PKRS_SHUT);
 	cr4_write((h->cr4 & (DUTY(107) ? CR4_KEEP : CR4_KEEP | X86_CR4_PKE)) |
+		  (caisson_host.gate && DUTY(133) ? CR4_PKS : 0) |
 		  (boot_cpu_has(X86_FEATURE_UMIP) && DUTY(108) ? X86_CR4_UMIP : 0));
 }
 
@@ -219,7 +224,7 @@ static bool any_in_guest(const struct caisson_vcpu *v, u64 set)
 
 	smp_mb();
 	for (u32 i = 0; i < n; i++)
-		if (set >> i & 1 && READ_ONCE(v->sandbox->tables.roots[i].entered))
+		if (set >> i & 1 && READ_ONCE(v->sandbox->tables->roots[i].entered))
 			return true;
 	return false;
 }
@@ -230,9 +235,9 @@ static long root_set(struct caisson_vcpu *v, u64 address)
 	unsigned long flags;
 	long error;
 
-	spin_lock_irqsave(&s->tables_lock, flags);
-	error = caisson_root_set(&s->tables, v->number, address);
-	spin_unlock_irqrestore(&s->tables_lock, flags);
+	flags = caisson_tables_lock(s);
+	error = caisson_root_set(s->tables, v->number, address);
+	caisson_tables_unlock(s, flags);
 	return error;
 }
 
@@ -318,6 +323,10 @@ static void enter_prepare(struct caisson_vcpu *v, struct caisson_switch *s)
 	constants->host_cr3 = host_cr3;
 	constants->host_context = s->context;
 	s->entry = AREA + caisson_stub_enter;
+	/* Who traces calls sees them all. */
+	constants->gate = v->sandbox->gate.state == GATE_OPEN && !trace_caisson_hypercall_enabled()
+				  ? caisson_host.gate
+				  : 0;
 	s->fs_base = canonical(v->registers.fs_base);
 	s->gs_base = canonical(v->registers.gs_base);
 	if (v->resuming) {
@@ -325,6 +334,8 @@ static void enter_prepare(struct caisson_vcpu *v, struct caisson_switch *s)
 		/* `exception` may not have read it yet.  No fault is taken from here on. */
 		if (DUTY(129))
 			native_write_cr2(v->resume_cr2);
+		if (caisson_host.gate && DUTY(135))
+			wrmsrq(GATE_MSR_PKRS, v->resume_pkrs);
 		return;
 	}
 	if (READ_ONCE(shared->events) && (!READ_ONCE(shared->masked) || !DUTY(112))) {
@@ -351,13 +362,36 @@ static bool is_hosts(u64 vector)
 	return vector == 2 || vector == 18 || (vector >= 32 && vector < 256);
 }
 
+/* Whether an address of ring 0 is the pks gate's, where PKRS may be open and the lock be held. */
+static bool is_gate(u64 rip)
+{
+	const u64 at = rip - AREA;
+
+	return (at >= caisson_stub_gate && at < caisson_stub_gate_end) ||
+	       (at >= PAGE_GATE_CODE * PAGE_SIZE &&
+		at < (PAGE_GATE_CODE + GATE_CODE_PAGES) * PAGE_SIZE);
+}
+
+/* A fault in the gate cannot be.  What it was at may be half done: nobody goes by it again. */
+static void gate_broken(struct caisson_vcpu *v)
+{
+	struct caisson_tables *t = v->sandbox->tables;
+
+	WARN_ONCE(1, "caisson: a fault in the pks gate");
+	WRITE_ONCE(t->moved, 1);
+	cmpxchg_release(&t->lock, v->number + 1, 0);
+}
+
 /* A trap out of our entry code: an NMI's, which is resumed, or a fault's. */
 static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *t, u8 *ret_replay)
 {
 	const u64 at = t->rip - AREA;
 
-	if (t->vector != 2 && t->vector != 18)
+	if (t->vector != 2 && t->vector != 18) {
+		if (is_gate(t->rip))
+			gate_broken(v);
 		return kill(v, t, why_monitor_faulted(t));
+	}
 	*ret_replay = t->vector;
 	if (at >= caisson_stub_enter && at < caisson_stub_enter_end) {
 		caisson_count(COUNT_NMI_ENTERING);
@@ -366,6 +400,10 @@ static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *
 	caisson_count(COUNT_NMI_ENTRY_CODE);
 	v->resume = *t;
 	v->resume_cr2 = native_read_cr2();
+	if (is_gate(t->rip))
+		caisson_count(COUNT_NMI_GATE);
+	if (caisson_host.gate)
+		rdmsrq(GATE_MSR_PKRS, v->resume_pkrs);
 	v->resuming = DUTY(114);
 	/* It may hold another CPU's addresses by now: from its start again. */
 	if (at >= caisson_stub_leave && at < caisson_stub_leave_end)
@@ -399,10 +437,27 @@ static enum next leave_handle(struct caisson_vcpu *v, const struct caisson_trap 
 	return kill(v, t, t->vector == 8 ? "a double fault" : "an exception that cannot be");
 }
 
+/* What the pks gate answered meanwhile. */
+static void count_answered(struct caisson_vcpu *v)
+{
+	struct caisson_gate_vcpu *g = v->view.page[PAGE_GATE];
+
+	if (!g || !g->answered)
+		return;
+	caisson_count_n(COUNT_HYPERCALL, g->answered);
+	caisson_count_n(COUNT_GATE, g->answered);
+	v->answered += g->answered;
+	g->answered = 0;
+	for (unsigned int i = 0; i < ARRAY_SIZE(g->calls); i++) {
+		caisson_count_n(COUNT_CALL_FIRST + i, g->calls[i]);
+		g->calls[i] = 0;
+	}
+}
+
 /* One stay in the guest. */
 static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 {
-	struct caisson_tables *tables = &v->sandbox->tables;
+	struct caisson_tables *tables = v->sandbox->tables;
 	struct caisson_switch s;
 	const struct caisson_trap *t;
 
@@ -410,9 +465,13 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 	caisson_count(COUNT_ENTER);
 	s.verw = compat_verw_clears();
 	enter_prepare(v, &s);
+	if (v->view.page[PAGE_GATE])
+		((struct caisson_gate_vcpu *)v->view.page[PAGE_GATE])->known =
+			READ_ONCE(tables->removed);
 	caisson_root_enter(tables, v->number);
 	t = trap_at(v, caisson_switch(&s));
 	caisson_root_leave(tables, v->number);
+	count_answered(v);
 	v->registers.fs_base = s.fs_base;
 	v->registers.gs_base = s.gs_base;
 	if (WARN_ON_ONCE(!t))
@@ -420,13 +479,14 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 	return leave_handle(v, t, ret_replay);
 }
 
-static enum next run_irqs_off(struct caisson_vcpu *v)
+static enum next run_irqs_off_once(struct caisson_vcpu *v)
 {
 	struct host_state host;
 	enum next next;
 	u8 replay = 0;
 
 	v->stays = 0;
+	v->answered = 0;
 	trace_caisson_enter(v);
 	host_to_guest(&host);
 	do
@@ -436,6 +496,20 @@ static enum next run_irqs_off(struct caisson_vcpu *v)
 	trace_caisson_leave(v);
 	if (replay)
 		((void (*)(void))caisson_replay[replay])();
+	return next;
+}
+
+/*
+ * An NMI in the pks gate is handled like any, but interrupts stay off until the gate is through:
+ * it may have the tables' lock, and the CPU is all that it needs.
+ */
+static enum next run_irqs_off(struct caisson_vcpu *v)
+{
+	enum next next;
+
+	do
+		next = run_irqs_off_once(v);
+	while (next == NEXT_LEFT && v->resuming && is_gate(v->resume.rip) && DUTY(136));
 	return next;
 }
 
@@ -517,6 +591,7 @@ static long vcpu_run(struct caisson_vcpu *v)
 		v->answering = false;
 	}
 	WRITE_ONCE(v->task, current);
+	caisson_gate_open(v->sandbox);
 	result = run(v);
 	v->run->registers = v->registers;
 	WRITE_ONCE(v->task, NULL);
@@ -566,7 +641,7 @@ long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set)
 	caisson_count(COUNT_SHOOTDOWN);
 	smp_mb();
 	for (u32 i = 0; i < n; i++)
-		if (set >> i & 1 && READ_ONCE(s->tables.roots[i].entered))
+		if (set >> i & 1 && READ_ONCE(s->tables->roots[i].entered))
 			cpumask_set_cpu(READ_ONCE(s->vcpus[i]->cpu), cpus);
 	trace_caisson_shootdown(set, cpumask_weight(cpus));
 	/* Not the one we are on: no vCPU is in the guest there. */
@@ -580,10 +655,10 @@ long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set)
 /* --- Life
  * ------------------------------------------------------------------------------------------- */
 
-/* Where it goes on; under tables_lock. */
+/* Where it goes on; under the tables' lock. */
 static long registers_set(struct caisson_vcpu *v, const struct caisson_registers *r)
 {
-	struct caisson_tables *t = &v->sandbox->tables;
+	struct caisson_tables *t = v->sandbox->tables;
 	long error = t->roots[v->number].source ? 0 : -EINVAL;
 
 	if (r->root)
@@ -600,25 +675,27 @@ static long registers_set(struct caisson_vcpu *v, const struct caisson_registers
 static long registers_ioctl(struct caisson_vcpu *v, const struct caisson_registers __user *arg)
 {
 	struct caisson_registers r;
+	unsigned long flags;
 	long error;
 
 	if (copy_from_user(&r, arg, sizeof(r)))
 		return -EFAULT;
-	spin_lock_irq(&v->sandbox->tables_lock);
+	flags = caisson_tables_lock(v->sandbox);
 	error = registers_set(v, &r);
-	spin_unlock_irq(&v->sandbox->tables_lock);
+	caisson_tables_unlock(v->sandbox, flags);
 	return error;
 }
 
 /* The same by a sibling, once: its thread, if it is there, waits for it. */
 long caisson_vcpu_start(struct caisson_vcpu *v, const struct caisson_registers *r)
 {
+	unsigned long flags;
 	long error = -EBUSY;
 
-	spin_lock_irq(&v->sandbox->tables_lock);
+	flags = caisson_tables_lock(v->sandbox);
 	if (HOLDS(124, v->state == VCPU_NEW))
 		error = registers_set(v, r);
-	spin_unlock_irq(&v->sandbox->tables_lock);
+	caisson_tables_unlock(v->sandbox, flags);
 	wake_up(&v->wait);
 	return error;
 }
@@ -675,14 +752,15 @@ static int vcpu_release(struct inode *inode, struct file *file)
 {
 	struct caisson_vcpu *v = file->private_data;
 	struct caisson_sandbox *s = v->sandbox;
+	unsigned long flags;
 
 	hrtimer_cancel(&v->timer);
 	/* Others may know it still, and raise events. */
-	spin_lock_irq(&s->tables_lock);
+	flags = caisson_tables_lock(s);
 	v->state = VCPU_CLOSED;
-	caisson_root_set(&s->tables, v->number, 0);
-	s->tables.roots[v->number].table = NULL;
-	spin_unlock_irq(&s->tables_lock);
+	caisson_root_set(s->tables, v->number, 0);
+	s->tables->roots[v->number].table = NULL;
+	caisson_tables_unlock(s, flags);
 	caisson_sandbox_put(s);
 	return 0;
 }
@@ -714,6 +792,8 @@ static struct caisson_vcpu *vcpu_new(struct caisson_sandbox *s, u32 number)
 	}
 	v->root[CAISSON_SLOT_INDEX] = v->view.slot;
 	caisson_vcpu_page(v)->masked = DUTY(125);
+	if (v->view.page[PAGE_GATE])
+		((struct caisson_gate_vcpu *)v->view.page[PAGE_GATE])->number = number;
 	return v;
 }
 
@@ -723,6 +803,7 @@ int caisson_vcpu_open(struct caisson_sandbox *s)
 	const u32 number = s->vcpus_n;
 	struct caisson_vcpu *v;
 	struct file *file;
+	unsigned long flags;
 	int fd;
 
 	if (number == CAISSON_VCPUS_MAX)
@@ -742,9 +823,10 @@ int caisson_vcpu_open(struct caisson_sandbox *s)
 		return PTR_ERR(file);
 	}
 	kref_get(&s->ref);
-	spin_lock_irq(&s->tables_lock);
-	s->tables.roots[number].table = v->root;
-	spin_unlock_irq(&s->tables_lock);
+	flags = caisson_tables_lock(s);
+	s->tables->roots[number].table = v->root;
+	caisson_gate_moved(s);
+	caisson_tables_unlock(s, flags);
 	s->vcpus[number] = v;
 	smp_store_release(&s->vcpus_n, number + 1);
 	fd_install(fd, file);
