@@ -30,6 +30,16 @@ static void file(const char *what, const char *path, const char *hint, bool *ok)
 	*ok = *ok && there;
 }
 
+static void engine(const struct engine_ops *ops)
+{
+	char text[256], detail[64] = "";
+
+	if (ops->detail)
+		ops->detail(detail, sizeof(detail));
+	snprintf(text, sizeof(text), "%s%s%s", ops->summary, *detail ? "; " : "", detail);
+	say(true, ops->name, text);
+}
+
 static void network(void)
 {
 	_cleanup_close_ int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
@@ -56,7 +66,10 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	for (int i = 0; engines[i]; i++) {
 		bool good = engines[i]->probe(&why) == 0;
 
-		say(good, engines[i]->name, good ? engines[i]->summary : why.text);
+		if (good)
+			engine(engines[i]);
+		else
+			say(false, engines[i]->name, why.text);
 	}
 	/* By the rule that a start goes by. */
 	chosen = engine_choose(s.engine, &why);

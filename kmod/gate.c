@@ -17,7 +17,7 @@
 #include "mutant.h"
 
 #define TABLE_FLAGS (CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_A)
-#define PAGES_FIRST 512 /* below GATE_FRAMES */
+
 
 static void map(u64 *table, unsigned int index, u64 physical, u64 size_bit)
 {
@@ -102,7 +102,7 @@ void caisson_gate_open(struct caisson_sandbox *s)
 /* Something is there that is not mapped; under the tables' lock. */
 void caisson_gate_moved(struct caisson_sandbox *s)
 {
-	s->tables->moved = s->gate.state != GATE_UNKNOWN && DUTY(137);
+	s->tables->moved = s->gate.state != GATE_UNKNOWN;
 }
 
 /* At the sandbox's end. */

@@ -11,7 +11,7 @@
 #include "gate.h"
 #include "rules.c"
 
-#define FLAGS_GUESTS 0x254dd5 /* CF, PF, AF, ZF, SF, TF, DF, OF, RF, AC, ID */
+#define FLAGS_GUESTS 0x250dd5 /* CF, PF, AF, ZF, SF, TF, DF, OF, RF, AC, ID */
 
 #define THIS ((struct caisson_gate_vcpu *)(AREA + PAGE_GATE * 4096))
 #define VCPU_PAGE ((struct caisson_vcpu_page *)CAISSON_VCPU_PAGE)

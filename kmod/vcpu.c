@@ -509,7 +509,7 @@ static enum next run_irqs_off(struct caisson_vcpu *v)
 
 	do
 		next = run_irqs_off_once(v);
-	while (next == NEXT_LEFT && v->resuming && is_gate(v->resume.rip) && DUTY(136));
+	while (next == NEXT_LEFT && v->resuming && is_gate(v->resume.rip));
 	return next;
 }
 

@@ -35,6 +35,15 @@ class Said:
         return "".join(line for line in lines if not line.startswith(SLOW))
 
 
+def has_pks():
+    """CPUID 7.0:ECX[31]; Linux has no name for it."""
+    text = pathlib.Path("/dev/cpu/0/cpuid")
+    if not text.exists():
+        subprocess.run(["modprobe", "cpuid"], check=True)
+    with open(text, "rb") as f:
+        return bool(os.pread(f.fileno(), 16, 7)[11] & 0x80)
+
+
 class Module:
     path = MODULE
 
@@ -46,6 +55,9 @@ class Module:
 
     def unload(self):
         return subprocess.run(["rmmod", "caisson"], stderr=subprocess.PIPE, text=True)
+
+    def gate(self):
+        return pathlib.Path("/sys/module/caisson/parameters/gate").read_text().strip()
 
     def messages(self, action):
         """What the kernel says meanwhile."""

@@ -99,7 +99,8 @@
  *  `syscall` in ring 1: number in RAX; arguments in RDI, RSI, RDX, R8; result in RAX (0, or a
  * negative errno), a second one in RDX where it says so.  RCX and R11 are clobbered.
  *
- *  On return from a hypercall, whichever, the vCPU has forgotten all its translations.
+ *  On return from a hypercall, whichever, the vCPU has forgotten all translations that had been
+ * changed or taken out of its tables by then.
  *
  *  A set of vCPUs is a bit each, by their number; bits of vCPUs that are not there mean nothing.
  *

@@ -100,6 +100,11 @@ def test_killed_kernel(module, tmp_path):
     assert re.search(r"CPU 0: .* at 0x", r.stderr), r.stderr
 
 
+def test_doctor_says_the_gate(module):
+    r = subprocess.run([BUILD / "caisson", "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert f"; gate {module.gate()}\n" in r.stdout, r.stdout
+
+
 def test_no_module(unloaded):
     r = engine()
     assert r.returncode == ERROR

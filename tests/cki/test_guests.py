@@ -44,6 +44,8 @@ def test_guest(module, name):
                        stderr=subprocess.PIPE, text=True, timeout=120)
     assert r.returncode == outcome, f"{r.stdout}\n{r.stderr}"
     assert reason in r.stderr
+    if name in ("gate", "tables", "changes"):
+        assert (counter("gate") > 0) == (module.gate() == "pks")
     # No guest makes the host's kernel say anything.
     assert said.text() == ""
 
@@ -116,3 +118,4 @@ def test_nmi_storm(module):
     assert sent > 10
     # Some of them where it is hard.
     assert counter("nmi_entering") + counter("nmi_entry_code") > 0
+    assert module.gate() != "pks" or counter("nmi_gate") > 0

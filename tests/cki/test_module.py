@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import BUILD, Said
+from conftest import BUILD, Said, has_pks
 
 RUNNER = BUILD / "tests/cki/cki-runner"
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent / "kmod/host.c"
@@ -27,6 +27,17 @@ def test_refuses(unloaded, number):
     assert not pathlib.Path("/dev/caisson").exists()
     assert re.search(r"caisson: not on this machine: \w.*\w", said), said
     assert said.count("\n") <= 3, said
+
+
+def test_gates(unloaded):
+    """The parameter says afterwards which it is; what is none is refused."""
+    for asked, wanted in (("auto", "pks" if has_pks() else "cr3"), ("cr3", "cr3")):
+        assert unloaded.load(f"gate={asked}").returncode == 0
+        assert unloaded.gate() == wanted
+        assert unloaded.unload().returncode == 0
+    said = unloaded.messages(lambda: unloaded.load("gate=ring0"))
+    assert not unloaded.loaded()
+    assert "gate is to be auto, cr3 or pks" in said
 
 
 def test_loads_and_unloads(unloaded):

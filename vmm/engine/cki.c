@@ -2,9 +2,11 @@
 #include "vmm/engine/cki.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/timeline.h"
@@ -236,12 +238,27 @@ static int cki_wait(struct guest *g, struct error *err)
 	return inside_end(&g->vcpus.threads, err);
 }
 
+/* Which gate the module has chosen (docs/cki.md). */
+static void cki_detail(char *text, size_t size)
+{
+	_cleanup_close_ int fd = open("/sys/module/caisson/parameters/gate", O_RDONLY | O_CLOEXEC);
+	char gate[16];
+	ssize_t n = fd < 0 ? -1 : read(fd, gate, sizeof(gate) - 1);
+
+	if (n <= 0)
+		return;
+	gate[n] = 0;
+	gate[strcspn(gate, "\n")] = 0;
+	snprintf(text, size, "gate %s", gate);
+}
+
 const struct engine_ops engine_cki = {
 	.name = "cki",
 	.summary = "guest kernels in ring 1, without hardware virtualization (not for auto yet)",
 	.by_name = true,
 	.shares = SPEC_SHARES_VIRTIOFS,
 	.probe = cki_check,
+	.detail = cki_detail,
 	.start = cki_start,
 	.launch = cki_launch,
 	.pause = cki_pause,

@@ -40,6 +40,8 @@ struct engine_ops {
 	/* 0 when this host can run the engine, else -errno and the sentence that says what is
 	 * missing.  Looks only; cheap; no side effects. */
 	int (*probe)(struct error *err);
+	/* NULL, or: how it would run on this host, a few words for `caisson doctor`. */
+	void (*detail)(char *text, size_t size);
 
 	/* Makes the guest.  The descriptors of disks and interfaces in `m` are the engine's when it
 	 * returns 0; `m` outlives the guest. */

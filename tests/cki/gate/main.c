@@ -173,19 +173,21 @@ static void calls(void)
 static void registers(void)
 {
 	const uint64_t flags = 0x202 | 1 << 0 | 1 << 6 | 1 << 10; /* CF, ZF, DF */
-	uint64_t after, r[6];
+	static uint64_t sum;
+	uint64_t after;
 
 	__asm__ volatile("push %%rbp\n\tpush %[flags]\n\tpopfq\n\t"
 			 "mov $0x1111, %%ebx\n\tmov $0x2222, %%ebp\n\tmov $0x3333, %%r12d\n\t"
 			 "mov $0x4444, %%r9d\n\tmov $0x5555, %%r15d\n\tmov $0x6666, %%edi\n\t"
 			 "syscall\n\tpushfq\n\tcld\n\tpop %[after]\n\t"
-			 "mov %%rbp, %%r14\n\tadd %%r9, %%r14\n\tadd %%r12, %%r14\n\tadd %%r15, %%r14\n\tadd %%rbx, %%r14\n\tadd %%rdi, %%r14\n\t"
+			 "mov %%rbp, %%r14\n\tadd %%r9, %%r14\n\tadd %%r12, %%r14\n\t"
+			 "add %%r15, %%r14\n\tadd %%rbx, %%r14\n\tadd %%rdi, %%r14\n\t"
 			 "mov %%r14, %[sum]\n\tpop %%rbp"
-			 : [after] "=&r"(after), [sum] "=m"(r[0])
+			 : [after] "=&r"(after), [sum] "=m"(sum)
 			 : [flags] "r"(flags), "a"((uint64_t)CAISSON_CALL_ENTRY_SET), "S"(0ull)
 			 : "rbx", "rcx", "rdx", "rdi", "r8", "r9", "r10", "r11", "r12", "r14", "r15",
 			   "memory", "cc");
-	check(r[0] == 0x1111 + 0x2222 + 0x3333 + 0x4444 + 0x5555 + 0x6666);
+	check(sum == 0x1111 + 0x2222 + 0x3333 + 0x4444 + 0x5555 + 0x6666);
 	check((after & ~0x10ull) == (flags & ~0x10ull));
 }
 

@@ -8,6 +8,9 @@
 
 #define AREA (CAISSON_VCPU_PAGE - 3 * PAGE)
 
+/* kmod/layout.h: of the pks gate, if it is not 0 */
+#define GATE (*(volatile uint64_t *)(AREA + 2 * PAGE + 16))
+
 static volatile uint64_t target;
 
 static void write_target(void)
@@ -66,6 +69,12 @@ void main(void)
 			check(fault_of(read_target) < 0);
 			for (unsigned int i = 0; i < 512; i++)
 				((volatile uint64_t *)target)[i] = 0x4141414141414141;
+		} else if (GATE && (page == 17 || page == 19)) {
+			check(fault_of(read_target) == 14 && caught.error == 0x21);
+			check(fault_of(write_target) == 14 && caught.error == 0x23);
+		} else if (GATE && page >= 24 && page < 32) {
+			check(fault_of(read_target) < 0);
+			check(fault_of(write_target) == 14 && caught.error == 3);
 		} else {
 			check(fault_of(read_target) == 14 && caught.error == 0);
 		}
