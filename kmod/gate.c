@@ -18,7 +18,6 @@
 
 #define TABLE_FLAGS (CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_A)
 
-
 static void map(u64 *table, unsigned int index, u64 physical, u64 size_bit)
 {
 	table[index] = physical | CAISSON_GATE_FLAGS | size_bit;
@@ -38,6 +37,11 @@ static void frames_map(u64 *const *pts, const struct caisson_table_frame *frames
 
 		map(pts[page / 512], page % 512, __pa(frames) + i * PAGE_SIZE, 0);
 	}
+}
+
+static void link(const struct caisson_gate *g, struct caisson_vcpu *v)
+{
+	caisson_view_link(&v->view, caisson_host.gate, __pa(g->pages[0]) | TABLE_FLAGS);
 }
 
 /* Under the sandbox's lock. */
@@ -81,12 +85,12 @@ static int build(struct caisson_sandbox *s, struct caisson_gate *g)
 	caisson_tables_unlock(s, flags);
 	kvfree(old);
 	for (u32 i = 0; i < s->vcpus_n; i++)
-		caisson_view_link(&s->vcpus[i]->view, caisson_host.gate,
-				  __pa(g->pages[0]) | TABLE_FLAGS);
+		link(g, s->vcpus[i]);
 	return 0;
 }
 
-/* Before any vCPU of the sandbox runs; by whichever comes first.  Without it there is the cr3 gate. */
+/* Before any vCPU of the sandbox runs; by whichever comes first.  Without it there is the cr3 gate.
+ */
 void caisson_gate_open(struct caisson_sandbox *s)
 {
 	struct caisson_gate *g = &s->gate;
@@ -97,6 +101,14 @@ void caisson_gate_open(struct caisson_sandbox *s)
 	if (g->state == GATE_UNKNOWN)
 		smp_store_release(&g->state, build(s, g) ? GATE_NONE : GATE_OPEN);
 	mutex_unlock(&s->lock);
+}
+
+/* A vCPU that comes late finds what there is, `moved` among it; under the sandbox's lock, before it
+ * is known to anybody. */
+void caisson_gate_late(struct caisson_sandbox *s, struct caisson_vcpu *v)
+{
+	if (s->gate.state == GATE_OPEN)
+		link(&s->gate, v);
 }
 
 /* Something is there that is not mapped; under the tables' lock. */

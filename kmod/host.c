@@ -31,8 +31,9 @@ MODULE_PARM_DESC(fail_check,
 
 static char gate[8] = "auto";
 module_param_string(gate, gate, sizeof(gate), 0444);
-MODULE_PARM_DESC(gate, "how page-table calls of guests are answered: cr3, pks (protection keys for "
-		       "supervisor pages), auto (pks where the CPU has it); afterwards, which it is");
+MODULE_PARM_DESC(gate,
+		 "how page-table calls of guests are answered: cr3, pks (protection keys for "
+		 "supervisor pages), auto (pks where the CPU has it); afterwards, which it is");
 
 #define CR4_PKS (1ul << 24)
 #define CPUID_7_ECX_PKS (1u << 31)

@@ -15,6 +15,7 @@
 
 struct caisson_irq;
 struct caisson_sandbox;
+struct caisson_vcpu;
 struct eventfd_ctx;
 struct file;
 struct page;
@@ -24,7 +25,7 @@ enum caisson_counter {
 	COUNT_ENTER, /* stays in a guest */
 	COUNT_EVENT, /* of them, those that began with an event */
 	COUNT_HYPERCALL,
-	COUNT_GATE, /* of them, those that the pks gate answered */
+	COUNT_GATE,	 /* of them, those that the pks gate answered */
 	COUNT_INTERRUPT, /* of the host, that ended a stay */
 	COUNT_NMI,
 	COUNT_NMI_ENTERING,   /* of them, those before the guest's first instruction */
@@ -103,6 +104,7 @@ struct caisson_gate {
 	 (DUTY(131) ? (u64)GATE_KEY << 59 : 0))
 
 void caisson_gate_open(struct caisson_sandbox *s);
+void caisson_gate_late(struct caisson_sandbox *s, struct caisson_vcpu *v);
 void caisson_gate_moved(struct caisson_sandbox *s);
 void caisson_gate_done(struct caisson_sandbox *s);
 

@@ -88,7 +88,7 @@ struct caisson_tables {
 	__u64 removed; /* present entries that were changed or taken out, since ever */
 	__u32 lock;    /* the caller's: 0, or who has it */
 	__u32 moved;   /* what is mapped for the pks gate (gate.h) is not all that there is */
-	__u64 absent; /* address bits that an entry has which is not present, and not 0 */
+	__u64 absent;  /* address bits that an entry has which is not present, and not 0 */
 };
 
 /* The block at a physical address, or NULL. */

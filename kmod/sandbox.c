@@ -31,8 +31,8 @@
 
 #define LOCK_HOST ~0u /* else a vCPU's number + 1: the pks gate */
 
-/* Interrupts off; the state to go back to.  Nobody sleeps with it, and who has it in the gate is let
- * out of it before anything else runs on that CPU (run_irqs_off()). */
+/* Interrupts off; the state to go back to.  Nobody sleeps with it, and who has it in the gate is
+ * let out of it before anything else runs on that CPU (run_irqs_off()). */
 unsigned long caisson_tables_lock(struct caisson_sandbox *s)
 {
 	unsigned long flags;

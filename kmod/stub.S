@@ -167,8 +167,10 @@ hypercall:
 	pushq $0
 	pushq $VECTOR_HYPERCALL
 	PUSH_REGISTERS
-	cmpq $0, AT(PAGE_CONST, CONST_GATE)
-	je leave
+	/* Once: after an NMI the host may have another word for it, and 0 would be the guest's memory. */
+	movq AT(PAGE_CONST, CONST_GATE), %rsi
+	testq %rsi, %rsi
+	jz leave
 	cmpq $CAISSON_CALL_CHANGES, %rax
 	ja leave
 	movl $GATE_CALLS, %ecx
@@ -187,7 +189,6 @@ gate:
 	movl $GATE_MSR_PKRS, %ecx
 	wrmsr
 	movq %rbx, %rdi
-	movq AT(PAGE_CONST, CONST_GATE), %rsi
 	leaq AT(PAGE_GATE_STACK, 4096), %rsp
 	call caisson_stub + PAGE_GATE_CODE * 4096
 	movl %eax, %ebp

@@ -822,6 +822,7 @@ int caisson_vcpu_open(struct caisson_sandbox *s)
 		put_unused_fd(fd);
 		return PTR_ERR(file);
 	}
+	caisson_gate_late(s, v);
 	kref_get(&s->ref);
 	flags = caisson_tables_lock(s);
 	s->tables->roots[number].table = v->root;

@@ -179,6 +179,40 @@ static void bad_registers(void)
 	refused(ioctl(vcpu_fd, CAISSON_RUN), EINVAL);
 }
 
+/* Sets the entry at RDI to RSI; the result is in RBX when it calls the monitor. */
+static const uint8_t sets[] = {
+	0xb8, 0x08, 0x00, 0x00, 0x00, /* mov eax, CAISSON_CALL_ENTRY_SET */
+	0x0f, 0x05, 0x48, 0x89, 0xc3, /* syscall; mov rbx, rax */
+	0xb8, 0x01, 0x00, 0x00, 0x00, /* mov eax, CAISSON_CALL_MONITOR */
+	0x0f, 0x05, 0xeb, 0xfe,	      /* syscall; jmp to itself */
+};
+
+/* A vCPU, and memory, that the sandbox gets when it has run: as good as any. */
+static void late(void)
+{
+	struct caisson_registers r = {.rip = 0xffffffff80000000,
+				      .cs = CAISSON_CS,
+				      .root = entry(0, 0)};
+	struct caisson_run *late_run;
+	uint8_t *more = huge(BLOCK);
+	uint64_t runs;
+	int fd = ioctl(sandbox_fd, CAISSON_ADD_VCPU);
+
+	check(fd >= 0);
+	late_run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	check(late_run != MAP_FAILED);
+	memset(more, 0, BLOCK);
+	check(add(sandbox_fd, (uint64_t)more, BLOCK, &runs) == 0);
+	memcpy(memory, sets, sizeof(sets));
+	r.rdi = entry(2, 7);
+	r.rsi = runs | CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_PS;
+	check(ioctl(fd, CAISSON_SET_REGISTERS, &r) == 0);
+	check(ioctl(fd, CAISSON_RUN) == 0);
+	check(late_run->exit == CAISSON_EXIT_MONITOR && late_run->registers.rbx == 0);
+	check(munmap(more, BLOCK) == 0);
+	check(close(fd) == 0);
+}
+
 /* An LDT of the thread's own would be read from where the guest maps memory. */
 static void own_ldt(void)
 {
@@ -329,6 +363,7 @@ int main(void)
 	check(run != MAP_FAILED);
 	bad_eventfds();
 	bad_registers();
+	late();
 	other_process();
 	closed_while_rung();
 	too_many_vcpus();

@@ -65,9 +65,13 @@ static void all_denied(void)
 /* Beside those nothing is there. */
 static void nothing_else(void)
 {
-	static const uint64_t nowhere[] = {PAGE, GATE_ROOTS - PAGE, GATE_ROOTS + PAGE,
-					   GATE_BLOCKS + PAGE, GATE_FRAMES + 2 * PAGE,
-					   GATE_ENTRIES + (2 << 20), (1 << 30) - PAGE};
+	static const uint64_t nowhere[] = {PAGE,
+					   GATE_ROOTS - PAGE,
+					   GATE_ROOTS + PAGE,
+					   GATE_BLOCKS + PAGE,
+					   GATE_FRAMES + 2 * PAGE,
+					   GATE_ENTRIES + (2 << 20),
+					   (1 << 30) - PAGE};
 
 	for (unsigned int i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
 		target = base + nowhere[i];
@@ -114,8 +118,8 @@ static void call_code(void)
 static void code_in_ring1(void)
 {
 	static const uint64_t calls[] = {CAISSON_CALL_ENTRY_SET, CAISSON_CALL_TABLE_NEW,
-					 CAISSON_CALL_CHANGES, CAISSON_CALL_ROOT,
-					 CAISSON_CALL_FLUSH, CAISSON_CALL_VERSION};
+					 CAISSON_CALL_CHANGES,	 CAISSON_CALL_ROOT,
+					 CAISSON_CALL_FLUSH,	 CAISSON_CALL_VERSION};
 
 	for (unsigned int i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		trap.registers[10] = calls[i]; /* RAX */
@@ -185,8 +189,8 @@ static void registers(void)
 			 "mov %%r14, %[sum]\n\tpop %%rbp"
 			 : [after] "=&r"(after), [sum] "=m"(sum)
 			 : [flags] "r"(flags), "a"((uint64_t)CAISSON_CALL_ENTRY_SET), "S"(0ull)
-			 : "rbx", "rcx", "rdx", "rdi", "r8", "r9", "r10", "r11", "r12", "r14", "r15",
-			   "memory", "cc");
+			 : "rbx", "rcx", "rdx", "rdi", "r8", "r9", "r10", "r11", "r12", "r14",
+			   "r15", "memory", "cc");
 	check(sum == 0x1111 + 0x2222 + 0x3333 + 0x4444 + 0x5555 + 0x6666);
 	check((after & ~0x10ull) == (flags & ~0x10ull));
 }
