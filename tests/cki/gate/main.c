@@ -174,25 +174,29 @@ static void calls(void)
 }
 
 /* What a call may change of the caller: RAX, RDX, RCX, R11; and not its flags. */
+__attribute__((used)) static uint64_t sum, flags_after,
+	flags = 0x202 | 1 << 0 | 1 << 6 | 1 << 10; /* CF, ZF, DF */
+
+static __attribute__((naked)) void call_with_registers(void)
+{
+	__asm__ volatile("push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n\t"
+			 "mov $0x1, %ebx; mov $0x20, %ebp; mov $0x300, %r8d; mov $0x4000, %r9d\n\t"
+			 "mov $0x50000, %r10d; mov $0x600000, %r12d; mov $0x7000000, %r13d\n\t"
+			 "mov $0x80000000, %r14d; movabs $0x900000000, %r15\n\t"
+			 "movabs $0xa000000003, %rdi; movabs $0xb0000000000, %rsi\n\t"
+			 "mov $8, %eax; pushq flags(%rip); popfq; syscall\n\t" /* ENTRY_SET */
+			 "pushfq; popq flags_after(%rip); cld\n\t"
+			 "add %rbp, %rbx; add %r8, %rbx; add %r9, %rbx; add %r10, %rbx\n\t"
+			 "add %r12, %rbx; add %r13, %rbx; add %r14, %rbx; add %r15, %rbx\n\t"
+			 "add %rdi, %rbx; add %rsi, %rbx; mov %rbx, sum(%rip)\n\t"
+			 "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret");
+}
+
 static void registers(void)
 {
-	const uint64_t flags = 0x202 | 1 << 0 | 1 << 6 | 1 << 10; /* CF, ZF, DF */
-	static uint64_t sum;
-	uint64_t after;
-
-	__asm__ volatile("push %%rbp\n\tpush %[flags]\n\tpopfq\n\t"
-			 "mov $0x1111, %%ebx\n\tmov $0x2222, %%ebp\n\tmov $0x3333, %%r12d\n\t"
-			 "mov $0x4444, %%r9d\n\tmov $0x5555, %%r15d\n\tmov $0x6666, %%edi\n\t"
-			 "syscall\n\tpushfq\n\tcld\n\tpop %[after]\n\t"
-			 "mov %%rbp, %%r14\n\tadd %%r9, %%r14\n\tadd %%r12, %%r14\n\t"
-			 "add %%r15, %%r14\n\tadd %%rbx, %%r14\n\tadd %%rdi, %%r14\n\t"
-			 "mov %%r14, %[sum]\n\tpop %%rbp"
-			 : [after] "=&r"(after), [sum] "=m"(sum)
-			 : [flags] "r"(flags), "a"((uint64_t)CAISSON_CALL_ENTRY_SET), "S"(0ull)
-			 : "rbx", "rcx", "rdx", "rdi", "r8", "r9", "r10", "r11", "r12", "r14",
-			   "r15", "memory", "cc");
-	check(sum == 0x1111 + 0x2222 + 0x3333 + 0x4444 + 0x5555 + 0x6666);
-	check((after & ~0x10ull) == (flags & ~0x10ull));
+	call_with_registers();
+	check(sum == 0xba987654321 + 3);
+	check(flags_after == flags);
 }
 
 void main(void)
