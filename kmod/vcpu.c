@@ -126,6 +126,9 @@ static void guest_to_host(const struct host_state *h)
 	if (ibpb && boot_cpu_has(X86_FEATURE_IBPB))
 		wrmsrq(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	cr4_write(h->cr4);
+	/* As nobody but us has it. */
+	if (caisson_host.gate)
+		wrmsrq(GATE_MSR_PKRS, PKRS_OPEN);
 	wrmsrq(MSR_STAR, h->star);
 	wrmsrq(MSR_LSTAR, h->lstar);
 	wrmsrq(MSR_CSTAR, h->cstar);
