@@ -47,11 +47,13 @@ static struct caisson_block *blocks_of(const struct caisson_tables *t)
 static struct caisson_table_frame *frames_of(const struct caisson_tables *t,
 					     const struct caisson_block *block)
 {
+	(void)t;
 	return block->frames;
 }
 
 static __u64 *entries_of(const struct caisson_tables *t, const struct caisson_block *block)
 {
+	(void)t;
 	return block->entries;
 }
 
