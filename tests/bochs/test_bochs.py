@@ -150,3 +150,10 @@ def test_shell(result, job):
     assert all(line.startswith(wanted) for line, wanted in zip(said, SAID)), said
     guests_kernel_is_well(result.output)
     is_well(result)
+
+
+def test_command():
+    """`lab/bochs/run`, without a file, which once left the machine without a directory to run in."""
+    r = subprocess.run([TOP / "lab/bochs/run", "sh", "-c", "echo said; exit 7"], stdout=subprocess.PIPE,
+                       text=True)
+    assert r.returncode == 7 and "\nsaid\n" in r.stdout, r.stdout[-3000:]
