@@ -82,7 +82,7 @@ struct caisson_vcpu_page *caisson_vcpu_page(struct caisson_vcpu *v)
 
 static u64 canonical(u64 address)
 {
-	return (u64)((s64)(address << 16) >> 16);
+	return DUTY(203) ? (u64)((s64)(address << 16) >> 16) : address;
 }
 
 /* --- The CPU, set up for the guest and back
@@ -114,7 +114,8 @@ static void host_to_guest(struct host_state *h)
 	wrmsrq(MSR_IA32_SYSENTER_CS, 0);
 	if (caisson_host.gate && DUTY(134))
 		wrmsrq(GATE_MSR_PKRS, PKRS_SHUT);
-	cr4_write((h->cr4 & (DUTY(107) ? CR4_KEEP : CR4_KEEP | X86_CR4_PKE)) |
+	cr4_write((h->cr4 & (CR4_KEEP | (DUTY(107) ? 0 : X86_CR4_PKE) |
+			     (DUTY(200) ? 0 : X86_CR4_PGE) | (DUTY(201) ? 0 : X86_CR4_CET))) |
 		  (caisson_host.gate && DUTY(133) ? CR4_PKS : 0) |
 		  (boot_cpu_has(X86_FEATURE_UMIP) && DUTY(108) ? X86_CR4_UMIP : 0));
 }
@@ -385,17 +386,23 @@ static void gate_broken(struct caisson_vcpu *v)
 	cmpxchg_release(&t->lock, v->number + 1, 0);
 }
 
-/* A trap out of our entry code: an NMI's, which is resumed, or a fault's. */
+/*
+ * A trap out of our entry code: an NMI's, which is resumed, or a fault's.  So is the single step of
+ * a process that makes a system call: a CPU looks at TF when `syscall` has cleared it, but what
+ * emulates one may not, and a process must not end its sandbox by it.  None of that is in the gate.
+ */
 static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *t, u8 *ret_replay)
 {
 	const u64 at = t->rip - AREA;
+	const bool gate = is_gate(t->rip);
 
-	if (t->vector != 2 && t->vector != 18) {
-		if (is_gate(t->rip))
+	if (t->vector != 2 && t->vector != 18 && (gate || t->vector != 1 || !DUTY(204))) {
+		if (gate)
 			gate_broken(v);
 		return kill(v, t, why_monitor_faulted(t));
 	}
-	*ret_replay = t->vector;
+	if (t->vector != 1)
+		*ret_replay = t->vector;
 	if (at >= caisson_stub_enter && at < caisson_stub_enter_end) {
 		caisson_count(COUNT_NMI_ENTERING);
 		return NEXT_LEFT; /* the guest was not entered: as before */
@@ -403,7 +410,7 @@ static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *
 	caisson_count(COUNT_NMI_ENTRY_CODE);
 	v->resume = *t;
 	v->resume_cr2 = native_read_cr2();
-	if (is_gate(t->rip))
+	if (gate)
 		caisson_count(COUNT_NMI_GATE);
 	if (caisson_host.gate)
 		rdmsrq(GATE_MSR_PKRS, v->resume_pkrs);
