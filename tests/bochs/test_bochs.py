@@ -43,17 +43,24 @@ SAID = ["pid 1, Linux in ring 1", "counted 20", "sum ", "wrote 4194304", "child 
         "faults 1"]
 
 
-def linux(initramfs):
+GATES = ("cr3", "pks")
+
+
+def linux(initramfs, gate):
     return with_module(["./cki-linux", "-m", "128", "-t", str(LINUX_SECONDS), "-i", initramfs, "-a",
-                        "panic=-1 printk.devkmsg=on quiet loglevel=7", "./vmlinux"])
+                        "panic=-1 printk.devkmsg=on quiet loglevel=7", "./vmlinux"], gate=gate)
 
 
-JOBS = {"model": "cat /proc/cpuinfo",
-        **{f"guest-{name}": guest(name) for name in NAMES},
-        "monitor": with_module(["./cki-monitor"]),
-        "kernel": with_module(["./cki-engine", "-i", "./initrd", "./cki-kernel"]),
-        "linux": linux("./steps.cpio"),
-        "shell": linux("./shell.cpio")}
+def jobs_of(gate):
+    jobs = {f"guest-{name}": guest(name, gate=gate) for name in NAMES}
+    jobs["monitor"] = with_module(["./cki-monitor"], gate=gate)
+    jobs["kernel"] = with_module(["./cki-engine", "-i", "./initrd", "./cki-kernel"], gate=gate)
+    jobs["linux"] = linux("./steps.cpio", gate)
+    jobs["shell"] = linux("./shell.cpio", gate)
+    return {f"{gate}-{name}": job for name, job in jobs.items()}
+
+
+JOBS = {"model": "cat /proc/cpuinfo", **jobs_of("cr3"), **jobs_of("pks")}
 
 
 def shell_archive(busybox):
@@ -108,21 +115,21 @@ def test_model(result, job):
     assert {"pge", "pcid", "invpcid", "smep", "umip", "fsgsbase", "pku", "ibt"} <= flags
 
 
-@pytest.mark.parametrize("job", [name for name in JOBS if name.startswith("guest-")])
+@pytest.mark.parametrize("job", [name for name in JOBS if "-guest-" in name])
 def test_guest(result, job):
-    outcome, reason = SPECIAL.get(job.removeprefix("guest-"), (PASS, ""))
+    outcome, reason = SPECIAL.get(job.split("-guest-")[1], (PASS, ""))
     assert result.status == outcome, result.output
     assert reason in result.output
     is_well(result)
 
 
-@pytest.mark.parametrize("job", ["monitor"])
+@pytest.mark.parametrize("job", [f"{gate}-monitor" for gate in GATES])
 def test_fallen_monitor(result, job):
     assert result.status == 0, result.output
     is_well(result)
 
 
-@pytest.mark.parametrize("job", ["kernel"])
+@pytest.mark.parametrize("job", [f"{gate}-kernel" for gate in GATES])
 def test_kernel(result, job):
     assert result.status == 0, result.output
     assert "all is well\n" in result.output
@@ -133,7 +140,7 @@ def guests_kernel_is_well(output):
     assert not re.search(r"WARNING:|BUG:|Oops|Call Trace|Firmware Bug", output), output
 
 
-@pytest.mark.parametrize("job", ["linux"])
+@pytest.mark.parametrize("job", [f"{gate}-linux" for gate in GATES])
 def test_linux(result, job):
     assert result.status == 0, result.output[-3000:]
     assert re.findall(r"\] ok ([a-z-]+)$", result.output, re.M) == STEPS, result.output[-3000:]
@@ -142,7 +149,7 @@ def test_linux(result, job):
     is_well(result)
 
 
-@pytest.mark.parametrize("job", ["shell"])
+@pytest.mark.parametrize("job", [f"{gate}-shell" for gate in GATES])
 def test_shell(result, job):
     assert result.status == 0, result.output[-3000:]
     said = re.findall(r"\] shell: (.*)$", result.output, re.M)
