@@ -114,6 +114,14 @@ check-cki: kmod kernel ## the module, its micro guests and a Linux on it, in an 
 check-cki-mutants: kmod ## the same with one check of the module taken out at a time
 	@tests/cki/mutants $(BUILD)
 
+.PHONY: check-bochs
+check-bochs: kmod kernel setup-check ## the same on a second CPU model, which has what the emulator has not
+	@STRICT=$(STRICT) tests/run $(BUILD) bochs
+
+.PHONY: check-bochs-mutants
+check-bochs-mutants: kmod ## and with what only that model shows taken out of the module
+	@tests/bochs/mutants $(BUILD)
+
 .PHONY: setup-conformance
 setup-conformance: setup-check
 	@scripts/setup scripts/packages-conformance.txt

@@ -68,7 +68,7 @@ static void descriptors_fill(const struct caisson_host *host)
 
 	d[__KERNEL_CS / 8] = 0x00af9b000000ffff;
 	d[__KERNEL_DS / 8] = 0x00cf93000000ffff;
-	d[CAISSON_CS / 8] = 0x00afbb000000ffff;
+	d[CAISSON_CS / 8] = DUTY(202) ? 0x00afbb000000ffff : 0x00afba000000ffff;
 	d[CAISSON_SS / 8] = 0x00cfb3000000ffff;
 	d[CAISSON_USER_CS / 8] = 0x00affb000000ffff;
 	d[CAISSON_USER_SS / 8] = 0x00cff3000000ffff;

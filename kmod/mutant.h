@@ -2,7 +2,8 @@
 /*
  * Checks by number.  The tests build this code once per number with that check (or duty: what keeps
  * the books, or sets something up) taken out, and each time some test must turn red: below 100 in
- * user space (tests/kmod), from 100 in an emulated server (tests/cki/mutants).
+ * user space (tests/kmod), from 100 in an emulated server (tests/cki/mutants), from 200 on a second
+ * CPU model, which has what that one has not (tests/bochs/mutants).
  */
 #ifndef CAISSON_MUTANT_H
 #define CAISSON_MUTANT_H

@@ -80,7 +80,7 @@ static struct caisson_vcpu_page *vcpu_page(struct caisson_vcpu *v)
 
 static u64 canonical(u64 address)
 {
-	return (u64)((s64)(address << 16) >> 16);
+	return DUTY(203) ? (u64)((s64)(address << 16) >> 16) : address;
 }
 
 /* --- The CPU, set up for the guest and back
@@ -110,7 +110,8 @@ static void host_to_guest(struct host_state *h)
 	wrmsrq(MSR_CSTAR, AREA + caisson_stub_syscall);
 	wrmsrq(MSR_SYSCALL_MASK, ~(u64)X86_EFLAGS_FIXED & 0xffffffff);
 	wrmsrq(MSR_IA32_SYSENTER_CS, 0);
-	cr4_write((h->cr4 & (DUTY(107) ? CR4_KEEP : CR4_KEEP | X86_CR4_PKE)) |
+	cr4_write((h->cr4 & (CR4_KEEP | (DUTY(107) ? 0 : X86_CR4_PKE) |
+			     (DUTY(200) ? 0 : X86_CR4_PGE) | (DUTY(201) ? 0 : X86_CR4_CET))) |
 		  (boot_cpu_has(X86_FEATURE_UMIP) && DUTY(108) ? X86_CR4_UMIP : 0));
 }
 
@@ -316,14 +317,19 @@ static bool is_hosts(u64 vector)
 	return vector == 2 || vector == 18 || (vector >= 32 && vector < 256);
 }
 
-/* A trap out of our entry code: an NMI's, which is resumed, or a fault's. */
+/*
+ * A trap out of our entry code: an NMI's, which is resumed, or a fault's.  So is the single step of
+ * a process that makes a system call: a CPU looks at TF when `syscall` has cleared it, but what
+ * emulates one may not, and a process must not end its sandbox by it.
+ */
 static enum next leave_ring0(struct caisson_vcpu *v, const struct caisson_trap *t, u8 *ret_replay)
 {
 	const u64 at = t->rip - AREA;
 
-	if (t->vector != 2 && t->vector != 18)
+	if (t->vector != 2 && t->vector != 18 && !(t->vector == 1 && DUTY(204)))
 		return kill(v, t, why_monitor_faulted(t));
-	*ret_replay = t->vector;
+	if (t->vector != 1)
+		*ret_replay = t->vector;
 	if (at >= caisson_stub_enter && at < caisson_stub_enter_end) {
 		caisson_count(COUNT_NMI_ENTERING);
 		return NEXT_LEFT; /* the guest was not entered: as before */

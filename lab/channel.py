@@ -23,7 +23,7 @@ import socket
 import struct
 import time
 
-from host import LabError
+from host import HostLost, LabError
 
 PORTS = 8
 HEADER = struct.Struct(">cI")
@@ -86,7 +86,7 @@ class Channel:
         answer = f"caisson-lab ready {nonce}\n".encode()
         while answer not in self.received:
             if time.monotonic() > until:
-                raise LabError("the host does not answer")
+                raise HostLost("the host does not answer")
             # A hello that cannot be sent is one of many that wait to be read.
             try:
                 self.socket.send(f"caisson-lab hello {nonce}\n".encode(), socket.MSG_DONTWAIT)
@@ -102,10 +102,10 @@ class Channel:
             except ConnectionError:
                 data = b""
             if not data:
-                raise LabError("the host has gone away")
+                raise HostLost("the host has gone away")
             self.received += data
         elif not self.alive():
-            raise LabError("the host has gone away")
+            raise HostLost("the host has gone away")
 
     def _send(self, kind, payload=b""):
         self.unsent += HEADER.pack(kind, len(payload)) + payload
@@ -119,7 +119,7 @@ class Channel:
         except BlockingIOError:
             pass
         except OSError:
-            raise LabError("the host has gone away") from None
+            raise HostLost("the host has gone away") from None
 
     def _frames(self):
         while len(self.received) >= HEADER.size:
@@ -152,7 +152,7 @@ class Channel:
                     output(2 if kind == b"X" else 1, payload)
             if until and time.monotonic() > until:
                 if timed_out:
-                    raise LabError("the host does not answer")
+                    raise HostLost("the host does not answer")
                 timed_out, until = True, time.monotonic() + KILL_SECONDS
                 self._send(b"K")
             ready = select.select(

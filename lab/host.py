@@ -12,6 +12,10 @@ class LabError(Exception):
     """One sentence for the person at the terminal."""
 
 
+class HostLost(LabError):
+    """A host that ran does not answer any more, or has gone away."""
+
+
 @dataclasses.dataclass
 class Host:
     name: str

@@ -13,6 +13,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -25,6 +26,7 @@ STATE = pathlib.Path(os.environ.get("CAISSON_LAB_STATE") or TOP / "build/lab").a
 BOOT_SECONDS = 300
 STOP_SECONDS = 10
 ANSWER_SECONDS = 60     # of a host that has answered before
+SYSRQ_SECONDS = 5       # for a page or two on the console
 LOOK_SECONDS = 0.2      # that others may hold a lock to see whether it is free
 
 
@@ -84,6 +86,19 @@ class Instance:
         except FileNotFoundError:
             return ""
         return "".join(f"  | {line}\n" for line in text.replace("\r", "").splitlines()[-lines:])
+
+    def stuck(self):
+        """Has the kernel write to the console what its CPUs do and which tasks are blocked (SysRq l, w,
+        by the keyboard, which needs no process of the host's)."""
+        try:
+            with socket.socket(socket.AF_UNIX) as monitor:
+                monitor.settimeout(SYSRQ_SECONDS)
+                monitor.connect(str(self.directory / "monitor"))
+                for key in "lw":
+                    monitor.sendall(f"sendkey alt-sysrq-{key}\n".encode())
+                    time.sleep(SYSRQ_SECONDS)
+        except OSError:
+            pass    # QEMU is gone
 
     # --- Start ----------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ from channel import PORTS
 from host import LabError
 
 # tsc=reliable: under load the clock watchdog would drop the TSC for no fault of its own.
-APPEND = ("console=ttyS0 panic=-1 tsc=reliable audit=0 "
+# sysrq_always_enabled: a host that does not answer any more is asked by the keyboard (Instance.stuck).
+APPEND = ("console=ttyS0 panic=-1 tsc=reliable audit=0 sysrq_always_enabled "
           "systemd.unit=lab.target systemd.log_level=notice systemd.show_status=false")
 
 

@@ -9,8 +9,9 @@ import subprocess
 import pytest
 
 from conftest import BUILD, Said
+from guests import KILLED, PASS
 from kernel_module import counter
-from test_guests import KILLED, PASS, TRACING, command
+from test_guests import TRACING, command
 
 CALLS = {name: number for name, number in re.findall(
     r"#define CAISSON_CALL_(\w+) (\d+)",

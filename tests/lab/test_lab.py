@@ -78,9 +78,29 @@ def test_hang_is_noticed(hosts):
         assert p.poll() is None
         os.kill(int((hosts.state / "hung/pid").read_text()), signal.SIGSTOP)
         _, err = p.communicate(timeout=200)
-        assert p.returncode == 1 and b"does not answer" in err
+        assert p.returncode == 125 and b"does not answer" in err
     finally:
         hosts("stop", "hung")
+
+
+def test_hang_is_explained(lab):
+    """The kernel of a host that does not answer tells what its CPUs do and what is blocked, and on what."""
+    lab("boot", "kvm", "--name", "stuck", timeout=BOOT)
+    try:
+        # The parent of a vfork waits in uninterruptible sleep.
+        vfork = ("import ctypes, os; libc = ctypes.CDLL(None); "
+                 "p = libc.syscall(56, 0x4000 | 17, 0, 0, 0, 0); "
+                 "p or libc.sleep(98762)")
+        r = lab("run", "kvm", "--name", "stuck", "sh", "-c",
+                  f"""python3 -c '{vfork}' >/dev/null 2>&1 & sleep 20
+                  kill -STOP $(pgrep -f caisson-lab/agent)""", check=False, timeout=300)
+        assert r.returncode == 125
+        assert r.stderr.splitlines()[-1] == "lab: stuck: the host does not answer"
+        assert "sysrq: Show backtrace of all active CPUs" in r.stderr
+        blocked = r.stderr.partition("sysrq: Show Blocked State")[2]
+        assert "task:python3 " in blocked
+    finally:
+        lab("stop", "stuck")
 
 
 def test_killed_client_kills_command(hosts):
