@@ -209,6 +209,8 @@ static bool adopt_parts(struct lender *l, struct unit *u, const struct store_slo
 		p.function.space.ioas = from->ioas;
 		whole = whole && p.function.space.fd >= 0 && p.function.device_fd >= 0 &&
 			p.function.space.kind != VFIO_AUTO &&
+			(l->config.iommu == VFIO_AUTO ||
+			 l->config.iommu == p.function.space.kind) &&
 			(p.function.space.kind != VFIO_TYPE1 || p.function.group_fd >= 0);
 	}
 	if (!whole) {

@@ -61,6 +61,7 @@ static struct kernel {
 	bool group_busy;
 	unsigned long fails; /* request */
 	uint64_t fails_at;   /* only for this address, if it is a mapping */
+	unsigned long kills; /* request that is served, and who made it is killed */
 	int code;
 	uint64_t last; /* address that the IOMMU translates */
 } * kernel;
@@ -236,6 +237,8 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	memcpy(c->node, node, sizeof(node));
 	if (request == kernel->fails && c->iova == kernel->fails_at)
 		rc = -kernel->code;
+	if (request == kernel->kills)
+		raise(SIGKILL);
 	errno = rc < 0 ? -rc : 0;
 	return rc < 0 ? -1 : rc;
 }
@@ -455,6 +458,24 @@ static void test_mapped_by_child(void **state)
 	vfio_close(&space);
 }
 
+/* Whether it had been mapped is not known then: it is not any more. */
+static void test_child_killed(void **state)
+{
+	const struct mem_extent e = {.base = GPA(4 * GIB), .size = 2 << 20};
+	_cleanup_close_ int memory = guest_memory(16 << 20, 'l', 0);
+	struct error err = {0};
+	struct vfio_lent v;
+
+	(void)state;
+	open_it(&v, VFIO_IOMMUFD);
+	kernel->n = 0;
+	kernel->kills = IOAS_MAP;
+	assert_int_equal(vfio_map_extent(&v, memory, &e, &err), -ECANCELED);
+	assert_true(kernel->calls[2].iova == 4 * GIB && kernel->calls[2].size == 2 << 20);
+	ASKED({IOVA_RANGES, CONTEXT}, {IOAS_MAP, CONTEXT}, {IOAS_UNMAP, CONTEXT});
+	vfio_close(&v);
+}
+
 static void test_not_translated(void **state)
 {
 	_cleanup_close_ int memory = guest_memory(5 * GIB, 'l', 'h');
@@ -565,6 +586,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_map_type1, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_map_iommufd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mapped_by_child, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_child_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_translated, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),

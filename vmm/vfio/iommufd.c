@@ -208,6 +208,13 @@ static bool translates(const struct vfio_space *s, uint64_t iova, uint64_t size)
 	return false;
 }
 
+static int unmap(const struct vfio_space *s, uint64_t iova, uint64_t size)
+{
+	struct ioas_unmap u = {.size = sizeof(u), .ioas_id = s->ioas, .iova = iova, .length = size};
+
+	return ioctl(s->fd, IOAS_UNMAP, &u) < 0 ? -errno : 0;
+}
+
 static int map(const struct vfio_space *s, int memfd, uint64_t offset, uint64_t size, uint64_t iova)
 {
 	struct ioas_map m = {.size = sizeof(m),
@@ -215,8 +222,8 @@ static int map(const struct vfio_space *s, int memfd, uint64_t offset, uint64_t 
 			     .ioas_id = s->ioas,
 			     .length = size,
 			     .iova = iova};
+	pid_t pid, ended;
 	int status;
-	pid_t pid;
 
 	if (!translates(s, iova, size))
 		return -ERANGE;
@@ -225,17 +232,14 @@ static int map(const struct vfio_space *s, int memfd, uint64_t offset, uint64_t 
 		_exit(map_as_child(s, memfd, offset, &m));
 	if (pid < 0)
 		return -errno;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECANCELED;
-}
-
-static int unmap(const struct vfio_space *s, uint64_t iova, uint64_t size)
-{
-	struct ioas_unmap u = {.size = sizeof(u), .ioas_id = s->ioas, .iova = iova, .length = size};
-
-	return ioctl(s->fd, IOAS_UNMAP, &u) < 0 ? -errno : 0;
+	do
+		ended = waitpid(pid, &status, 0);
+	while (ended < 0 && errno == EINTR);
+	if (ended == pid && WIFEXITED(status))
+		return -WEXITSTATUS(status);
+	/* Killed, and not known when. */
+	unmap(s, iova, size);
+	return -ECANCELED;
 }
 
 static int unmap_all(const struct vfio_space *s)
