@@ -148,6 +148,12 @@ bench-start-lab: setup-lab all ## the same on KVM, in the lab: against QEMU's mi
 	@$(BENCH_START_LAB) --name bench-start-counted --icount --boot-timeout 900 \
 		--timeout 3600 -- bench/start/run /build --rounds 4 --at-once 1
 
+BENCH_CKI = lab/lab run cki --build $(BUILD) --set cpus=1 --timeout 3600 --boot-timeout 900
+.PHONY: bench-cki
+bench-cki: setup-lab all kmod ## a kernel in ring 1 against the host's, in the lab
+	@$(BENCH_CKI) --name bench-cki -- bench/cki/run /build
+	@$(BENCH_CKI) --name bench-cki-counted --icount -- bench/cki/run /build --rounds 3 --calls
+
 .PHONY: bench-vmm
 bench-vmm: setup-check programs ## the machine monitor alone against QEMU, on any KVM
 	@bench/vmm/run $(BUILD)

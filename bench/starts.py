@@ -22,6 +22,10 @@ def copy_programs(build, to, names):
             shutil.copy2(build / name, to / name)
 
 
+class Failed(Exception):
+    """A start ended before its time; what it said."""
+
+
 @dataclasses.dataclass
 class Command:
     args: object                # words; or a function that makes them of what the one before printed
@@ -97,8 +101,8 @@ class Start:
         self.close()
         if self.process.returncode or not self.commands and not self.said_all():
             self.errors.seek(0)
-            sys.exit(f"bench: {self.name} ended with {self.process.returncode} and "
-                     f"{self.output!r}: {self.errors.read().decode()}")
+            raise Failed(f"{self.name} ended with {self.process.returncode} and {self.output!r}: "
+                         f"{self.errors.read().decode()}")
         if self.commands:
             self.between.append(time.monotonic() - self.begun)
             self.spawn()
@@ -109,8 +113,9 @@ class Start:
 
 
 def at_once(make, n, limit, all_said=lambda: None):
-    """make(i) for n starts, all run to their ends; None: that took longer than `limit` seconds, and
-    they were given up.  all_said() is called when the last of them has said all its words."""
+    """make(i) for n starts, all run to their ends; None: that took longer than `limit` seconds, or
+    one failed, which is said, and they were given up.  all_said() is called when the last of them
+    has said all its words."""
     with selectors.DefaultSelector() as selector:
         all_ = []
         for i in range(n):
@@ -121,7 +126,13 @@ def at_once(make, n, limit, all_said=lambda: None):
             for key, _ in selector.select(1):
                 if key.data.read():
                     selector.unregister(key.fileobj)
-                    if key.data.end():
+                    try:
+                        goes_on = key.data.end()
+                    except Failed as e:
+                        print(f"bench: given up: {e}", file=sys.stderr, flush=True)
+                        until = 0
+                        break
+                    if goes_on:
                         selector.register(key.data.process.stdout, selectors.EVENT_READ, key.data)
             if not said and all(s.said_all() for s in all_):
                 said = True
@@ -136,10 +147,10 @@ def at_once(make, n, limit, all_said=lambda: None):
 
 
 def until_done(make, n, limit, stalled, all_said=lambda: None):
-    """The same, again when it stalled, which stalled() is told."""
+    """The same, again when it stalled or failed, which stalled() is told."""
     for _ in range(STALLS_MAX):
         all_ = at_once(make, n, limit, all_said)
         if all_:
             return all_
         stalled()
-    sys.exit(f"bench: {n} at once stalled {STALLS_MAX} times")
+    sys.exit(f"bench: {n} at once stalled or failed {STALLS_MAX} times")

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/create.h"
+#include "lib/cleanup.h"
 #include "lib/log.h"
 #include "runtime/hooks.h"
 #include "runtime/terminal.h"
@@ -72,6 +73,18 @@ static int start(const struct globals *g, const char *id, struct error *err)
 	return rc;
 }
 
+/* The process has the signal's status, which does not tell that its guest has ended. */
+static void say_why(const struct globals *g, const char *id)
+{
+	_cleanup_close_ int dir_fd = -1;
+	struct error err = {0};
+	char why[512];
+
+	dir_fd = state_dir_open(g->root, id, &err);
+	if (dir_fd >= 0 && sandbox_failure(dir_fd, why, sizeof(why)))
+		log_line("error", "run: %s: %s", id, why);
+}
+
 static int destroy(const struct globals *g, const char *id, struct error *err)
 {
 	struct config config = {0};
@@ -117,6 +130,8 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	status = command_wait_child(proxy);
 	proxy_pid = 0; /* the pid is anybody's from here on */
 	restore();
+	if (status)
+		say_why(g, argv[0]);
 	if (!keep && destroy(g, argv[0], &second) < 0)
 		log_line("warning", "run: %s: %s", argv[0], second.text);
 	return status;

@@ -30,6 +30,16 @@ static long table_call(struct caisson_vcpu *v, struct caisson_registers *r)
 	return error;
 }
 
+/* What the inner loop began, and left in RDX. */
+static long changes_call(struct caisson_vcpu *v, struct caisson_registers *r)
+{
+	u32 at = r->rdx;
+	const long error = caisson_changes(v->sandbox, caisson_vcpu_page(v), &at, r->rsi);
+
+	r->rdx = at;
+	return error;
+}
+
 static long start(struct caisson_vcpu *v, const struct caisson_registers *r)
 {
 	struct caisson_vcpu *other = caisson_vcpu_find(v->sandbox, r->rdi);
@@ -84,6 +94,9 @@ bool caisson_call(struct caisson_vcpu *v)
 		break;
 	case CAISSON_CALL_FLUSH:
 		r->rax = DUTY(123) ? caisson_vcpus_leave(v->sandbox, r->rdi) : 0;
+		break;
+	case CAISSON_CALL_CHANGES:
+		r->rax = changes_call(v, r);
 		break;
 	case CAISSON_CALL_START:
 		r->rax = start(v, r);

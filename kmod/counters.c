@@ -46,6 +46,7 @@ static const char *const names[CAISSON_COUNTERS] = {
 	[COUNT_CALL_FIRST + CAISSON_CALL_FLUSH] = "call_flush",
 	[COUNT_CALL_FIRST + CAISSON_CALL_START] = "call_start",
 	[COUNT_CALL_FIRST + CAISSON_CALL_RAISE] = "call_raise",
+	[COUNT_CALL_FIRST + CAISSON_CALL_CHANGES] = "call_changes",
 	[COUNT_CALL_LAST] = "call_unknown",
 };
 

@@ -123,6 +123,7 @@ static_assert(offsetof(struct caisson_vcpu_page, masked) == VCPU_MASKED);
 static_assert(offsetof(struct caisson_switch, gs_base) == SWITCH_GUEST_GS);
 static_assert(offsetof(struct caisson_switch, verw) == SWITCH_VERW);
 static_assert(CAISSON_VCPU_PAGE == AREA + PAGE_VCPU * 4096);
+static_assert(sizeof(struct caisson_vcpu_page) == 2048);
 static_assert(sizeof(struct caisson_frame) == 56);
 
 /* stub.S: the two code pages, to be copied, and places in them by offset. */

@@ -38,7 +38,7 @@ enum caisson_counter {
 	COUNT_SLEEP,	    /* HALTs that waited */
 	COUNT_MONITOR,	    /* calls that the monitor process answered */
 	COUNT_CALL_FIRST,   /* hypercalls by number, the last of them: any other number */
-	COUNT_CALL_LAST = COUNT_CALL_FIRST + CAISSON_CALL_RAISE + 1,
+	COUNT_CALL_LAST = COUNT_CALL_FIRST + CAISSON_CALL_CHANGES + 1,
 	CAISSON_COUNTERS,
 };
 
@@ -106,6 +106,8 @@ extern const struct file_operations caisson_sandbox_fops;
 extern struct caisson_host caisson_host;
 void caisson_sandbox_put(struct caisson_sandbox *s);
 long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op);
+long caisson_changes(struct caisson_sandbox *s, const struct caisson_vcpu_page *page, u32 *at,
+		     u32 end);
 
 /* vcpu.c */
 enum caisson_vcpu_state {
@@ -142,6 +144,7 @@ int caisson_vcpu_open(struct caisson_sandbox *s);
 void caisson_vcpu_free(struct caisson_vcpu *v);
 struct caisson_vcpu *caisson_vcpu_find(const struct caisson_sandbox *s, u64 number);
 long caisson_vcpu_start(struct caisson_vcpu *v, const struct caisson_registers *r);
+struct caisson_vcpu_page *caisson_vcpu_page(struct caisson_vcpu *v);
 void caisson_vcpu_raise(struct caisson_vcpu *v, unsigned int event);
 long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set);
 

@@ -99,6 +99,34 @@ int caisson_table_new(struct caisson_tables *t, __u64 address, __u64 level)
 	return 0;
 }
 
+/* The frame that an entry of `level` points to. */
+static struct caisson_table_frame *child_find(const struct caisson_tables *t, __u32 level,
+					      __u64 value)
+{
+	__u64 *entries;
+
+	if (!(value & CAISSON_PTE_P) || level == 1 || (level == 2 && value & CAISSON_PTE_PS))
+		return NULL;
+	return frame_find(t, value & CAISSON_PTE_ADDRESS, &entries);
+}
+
+static void child_drop(struct caisson_tables *t, __u32 level, __u64 old)
+{
+	struct caisson_table_frame *child = child_find(t, level, old);
+
+	if (!child)
+		return;
+	child->parents--;
+	frame_unreferenced(t, child);
+}
+
+static void children_drop(struct caisson_tables *t, __u32 level, const __u64 *entries)
+{
+	for (__u32 i = 0; i < CAISSON_ENTRIES; i++)
+		if (DUTY(10))
+			child_drop(t, level, entries[i]);
+}
+
 int caisson_table_free(struct caisson_tables *t, __u64 address)
 {
 	struct caisson_table_frame *frame;
@@ -109,9 +137,13 @@ int caisson_table_free(struct caisson_tables *t, __u64 address)
 	frame = frame_find(t, address, &entries);
 	if (!frame || !HOLDS(7, frame->level != 0))
 		return -ENOENT;
-	if (!HOLDS(8, frame->parents == 0) || !HOLDS(9, frame->roots == 0) ||
-	    !HOLDS(10, frame->present == 0))
+	if (!HOLDS(8, frame->parents == 0) || !HOLDS(9, frame->roots == 0))
 		return -EBUSY;
+	/* Its entries stay until it is a table again: nobody comes by it, but who knows it from
+	 * before, and whom TABLE_NEW waits for. */
+	if (frame->level > 1 && frame->present)
+		children_drop(t, frame->level, entries);
+	frame->present = 0;
 	frame->level = 0;
 	return 0;
 }
@@ -158,17 +190,6 @@ static int check_leaf(const struct caisson_tables *t, __u32 level, __u64 value)
 	    !HOLDS(20, value & CAISSON_PTE_NX))
 		return -EPERM;
 	return 0;
-}
-
-/* The frame that an entry of `level` points to. */
-static struct caisson_table_frame *child_find(const struct caisson_tables *t, __u32 level,
-					      __u64 value)
-{
-	__u64 *entries;
-
-	if (!(value & CAISSON_PTE_P) || level == 1 || (level == 2 && value & CAISSON_PTE_PS))
-		return NULL;
-	return frame_find(t, value & CAISSON_PTE_ADDRESS, &entries);
 }
 
 static int check_pointer(const struct caisson_tables *t, __u32 level, __u32 index, __u64 value)
@@ -223,7 +244,7 @@ static void copies_set(struct caisson_tables *t, __u64 table, __u32 index, __u64
 
 int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u64 *ret_old)
 {
-	struct caisson_table_frame *frame, *child, *before;
+	struct caisson_table_frame *frame, *child;
 	__u32 index = (address >> 3) & (CAISSON_ENTRIES - 1);
 	__u64 *entries, old;
 	__u32 level;
@@ -249,13 +270,134 @@ int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u6
 	if (DUTY(32))
 		frame->present -= !!(old & CAISSON_PTE_P);
 	/* After the exchange: until then the CPU may have followed the old entry. */
-	before = child_find(t, level, old);
-	if (before) {
-		before->parents--;
-		frame_unreferenced(t, before);
-	}
+	child_drop(t, level, old);
 	*ret_old = old;
 	return 0;
+}
+
+/* The table of an entry that is to be of level `level` or below; NULL: see *ret_error. */
+static struct caisson_table_frame *entry_find(const struct caisson_tables *t, __u64 address,
+					      __u32 level, __u64 **ret_entry, int *ret_error)
+{
+	struct caisson_table_frame *frame = frame_find(t, address, ret_entry);
+
+	*ret_error = -ENOENT;
+	if (!frame || !HOLDS(39, frame->level != 0))
+		return NULL;
+	*ret_error = -EPERM;
+	/* Levels above are in vCPUs' copies, too. */
+	if (!HOLDS(40, frame->level <= level))
+		return NULL;
+	*ret_entry += (address >> 3) & (CAISSON_ENTRIES - 1);
+	return frame;
+}
+
+/* Whatever the CPU sets between the two steps is in the entry afterwards, too. */
+static int change_keep(struct caisson_tables *t, __u64 address, __u64 value)
+{
+	const __u64 kept = CAISSON_PTE_A | CAISSON_PTE_D;
+	__u64 *entry, old;
+	int error;
+
+	if (!entry_find(t, address, 1, &entry, &error))
+		return error;
+	error = caisson_entry_set(t, address, value, &old);
+	if (!error && old & value & CAISSON_PTE_P && old & kept & ~value && DUTY(41))
+		__atomic_fetch_or(entry, old & kept, __ATOMIC_SEQ_CST);
+	return error;
+}
+
+/* An entry that the rules allow is allowed without these, too; present or not. */
+static int change_remove(const struct caisson_tables *t, __u64 address, __u64 bits)
+{
+	__u64 *entry;
+	int error;
+
+	if (!HOLDS(42, !(bits & ~(CAISSON_PTE_W | CAISSON_PTE_A | CAISSON_PTE_D))))
+		return -EINVAL;
+	if (!entry_find(t, address, 2, &entry, &error))
+		return error;
+	__atomic_fetch_and(entry, ~bits, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static int change_clear(const struct caisson_tables *t, __u64 address, __u64 n)
+{
+	struct caisson_table_frame *frame;
+	__u64 *entry;
+	int error;
+
+	if (!HOLDS(43, n >= 1 && n <= CAISSON_ENTRIES - ((address >> 3) & (CAISSON_ENTRIES - 1))))
+		return -EINVAL;
+	frame = entry_find(t, address, 1, &entry, &error);
+	if (!frame)
+		return error;
+	for (__u64 i = 0; i < n; i++) {
+		__u64 old = __atomic_exchange_n(&entry[i], 0, __ATOMIC_SEQ_CST);
+
+		frame->present -= !!(old & CAISSON_PTE_P);
+	}
+	return 0;
+}
+
+/* How long TABLE_FREE takes, in entries. */
+static __u32 free_work(const struct caisson_tables *t, __u64 address)
+{
+	__u64 *entries;
+	const struct caisson_table_frame *frame = frame_find(t, address, &entries);
+
+	return frame && frame->level > 1 && frame->present ? CAISSON_ENTRIES : 0;
+}
+
+/* Adds to *work how long it was at it, in entries, at most 513. */
+static int change_make(struct caisson_tables *t, __u64 address, __u64 value, __u32 *work)
+{
+	const __u64 at = address & ~7ull;
+	__u64 old;
+
+	*work += 1;
+	switch (address & 7) {
+	case CAISSON_CHANGE_SET:
+		return caisson_entry_set(t, at, value, &old);
+	case CAISSON_CHANGE_KEEP:
+		return change_keep(t, at, value);
+	case CAISSON_CHANGE_REMOVE:
+		return change_remove(t, at, value);
+	case CAISSON_CHANGE_CLEAR:
+		*work += value <= CAISSON_ENTRIES ? (__u32)value : 0;
+		return change_clear(t, at, value);
+	case CAISSON_CHANGE_NEW:
+		*work += CAISSON_ENTRIES / 16;
+		return caisson_table_new(t, at, value);
+	case CAISSON_CHANGE_FREE:
+		*work += free_work(t, at);
+		return caisson_table_free(t, at);
+	default:
+		return -EINVAL;
+	}
+}
+
+int caisson_changes_make(struct caisson_tables *t, const volatile struct caisson_change *list,
+			 __u32 *at, __u32 end)
+{
+	__u32 work = 0;
+	int error;
+
+	for (; *at < end && HOLDS(44, work < CAISSON_ENTRIES); ++*at) {
+		/* Each read once. */
+		error = change_make(t, list[*at].address, list[*at].value, &work);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* At each change of address space: unrolled, and no string instruction, which is slow to begin. */
+static void entries_copy(__u64 *to, const __u64 *from, __u32 begin, __u32 end)
+{
+#pragma GCC unroll 16
+	for (__u32 i = begin; i < end; i++)
+		to[i] = from[i];
 }
 
 static void root_drop(struct caisson_tables *t, struct caisson_root *root)
@@ -296,9 +438,10 @@ int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address)
 		return -EPERM;
 	if (DUTY(35))
 		frame->roots++;
-	for (__u32 i = 0; i < CAISSON_ENTRIES; i++)
-		if (!(DUTY(36) && i == CAISSON_SLOT_INDEX))
-			root->table[i] = entries[i];
+	entries_copy(root->table, entries, 0, CAISSON_SLOT_INDEX);
+	if (!DUTY(36))
+		root->table[CAISSON_SLOT_INDEX] = entries[CAISSON_SLOT_INDEX];
+	entries_copy(root->table, entries, CAISSON_SLOT_INDEX + 1, CAISSON_ENTRIES);
 	root_drop(t, root);
 	root->source = address;
 	return 0;

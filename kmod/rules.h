@@ -5,7 +5,8 @@
  *
  * Addresses and values come from the guest: nothing about them is believed.  The caller serialises
  * all calls on one struct caisson_tables but root_enter() and root_leave().  Nothing here sleeps;
- * no loop is longer than 512 rounds, or the number of vCPUs.
+ * no loop is longer than 512 rounds, or the number of vCPUs; caisson_changes_make() goes on for
+ * less than 1,100 in all.
  *
  * What keeps a stale translation from hurting: a frame that lost its last reference carries the
  * time of that (`stamp`, in `clock`), and becomes a table again only when no vCPU is in the guest
@@ -74,6 +75,8 @@ struct caisson_root {
 	__u64 entered; /* `clock` + 1 when it entered the guest; 0: it is not in the guest */
 };
 
+struct caisson_change; /* uapi/caisson.h */
+
 struct caisson_tables {
 	struct caisson_block *blocks; /* sorted by number */
 	__u32 blocks_n;
@@ -92,12 +95,18 @@ struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 a
  * not free. */
 int caisson_table_new(struct caisson_tables *t, __u64 address, __u64 level);
 
-/* EBUSY: in use, or not empty. */
+/* EBUSY: in use.  What it points to has one reference less for each entry. */
 int caisson_table_free(struct caisson_tables *t, __u64 address);
 
 /* Exchanges an entry.  EINVAL: a malformed value; EPERM: it maps what it must not; ENOENT: no
  * entry. */
 int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u64 *ret_old);
+
+/* Makes changes *at to end - 1 of a list that its owner may write meanwhile; *at is then the first
+ * that was not made.  0 with *at < end: enough for once.  Else the error of the one at *at:
+ * EAGAIN as caisson_table_new(). */
+int caisson_changes_make(struct caisson_tables *t, const volatile struct caisson_change *list,
+			 __u32 *at, __u32 end);
 
 /* Has a vCPU run on a level-4 table; 0: on none. */
 int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address);

@@ -197,6 +197,19 @@ static long operate(struct caisson_tables *t, struct caisson_operation *op)
 	}
 }
 
+/* After EAGAIN: once more, unless a sibling has used the frame and given it up meanwhile. */
+static long again(struct caisson_sandbox *s)
+{
+	const long error = caisson_vcpus_leave(s, ~0ull);
+
+	if (error)
+		return error;
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	cond_resched();
+	return 0;
+}
+
 /* A page-table operation; with interrupts off it may return EAGAIN. */
 long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op)
 {
@@ -209,13 +222,28 @@ long caisson_operation(struct caisson_sandbox *s, struct caisson_operation *op)
 		spin_unlock_irqrestore(&s->tables_lock, flags);
 		if (error != -EAGAIN || irqs_disabled())
 			return error;
-		/* Once more, unless a sibling has used the frame and given it up meanwhile. */
-		error = caisson_vcpus_leave(s, ~0ull);
+		error = again(s);
 		if (error)
 			return error;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
+	}
+}
+
+/* The changes from *at on of a vCPU's list; EAGAIN as above. */
+long caisson_changes(struct caisson_sandbox *s, const struct caisson_vcpu_page *page, u32 *at,
+		     u32 end)
+{
+	unsigned long flags;
+	long error;
+
+	for (;;) {
+		spin_lock_irqsave(&s->tables_lock, flags);
+		error = caisson_changes_make(&s->tables, page->changes, at, end);
+		spin_unlock_irqrestore(&s->tables_lock, flags);
+		if (error != -EAGAIN || irqs_disabled())
+			return error;
+		error = again(s);
+		if (error)
+			return error;
 	}
 }
 

@@ -73,7 +73,7 @@ struct host_state {
 	u32 pkru;
 };
 
-static struct caisson_vcpu_page *vcpu_page(struct caisson_vcpu *v)
+struct caisson_vcpu_page *caisson_vcpu_page(struct caisson_vcpu *v)
 {
 	return v->view.page[PAGE_VCPU];
 }
@@ -192,6 +192,39 @@ static enum next table_call(struct caisson_vcpu *v)
 	return NEXT_AGAIN;
 }
 
+/* The page is this vCPU's alone; where it has come to is in RDX. */
+static enum next changes_call(struct caisson_vcpu *v)
+{
+	struct caisson_registers *r = &v->registers;
+	u32 at = r->rdi;
+	long error;
+
+	r->rdx = r->rdi;
+	if (!HOLDS(130, r->rsi <= CAISSON_CHANGES_MAX) || r->rdi > r->rsi) {
+		r->rax = -EINVAL;
+		return NEXT_AGAIN;
+	}
+	error = caisson_changes(v->sandbox, caisson_vcpu_page(v), &at, r->rsi);
+	r->rdx = at;
+	if (error == -EAGAIN)
+		return NEXT_CALL;
+	r->rax = error;
+	return NEXT_AGAIN;
+}
+
+/* Whether one of a set, but this vCPU, is in the guest.  A full barrier, as
+ * caisson_vcpus_leave(). */
+static bool any_in_guest(const struct caisson_vcpu *v, u64 set)
+{
+	const u32 n = smp_load_acquire(&v->sandbox->vcpus_n);
+
+	smp_mb();
+	for (u32 i = 0; i < n; i++)
+		if (set >> i & 1 && READ_ONCE(v->sandbox->tables.roots[i].entered))
+			return true;
+	return false;
+}
+
 static long root_set(struct caisson_vcpu *v, u64 address)
 {
 	struct caisson_sandbox *s = v->sandbox;
@@ -215,6 +248,8 @@ static enum next hypercall(struct caisson_vcpu *v)
 	case CAISSON_CALL_TABLE_FREE:
 	case CAISSON_CALL_ENTRY_SET:
 		return table_call(v);
+	case CAISSON_CALL_CHANGES:
+		return changes_call(v);
 	case CAISSON_CALL_HALT:
 		r->rax = 0;
 		return NEXT_HALT;
@@ -228,7 +263,7 @@ static enum next hypercall(struct caisson_vcpu *v)
 	case CAISSON_CALL_RAISE:
 		return NEXT_CALL;
 	case CAISSON_CALL_FLUSH:
-		if (r->rdi)
+		if (any_in_guest(v, r->rdi))
 			return NEXT_CALL;
 		fallthrough;
 	case CAISSON_CALL_EVENTS:
@@ -272,7 +307,7 @@ static void *trap_in(void *page)
 /* Sets the guest's side up for one stay. */
 static void enter_prepare(struct caisson_vcpu *v, struct caisson_switch *s)
 {
-	struct caisson_vcpu_page *shared = vcpu_page(v);
+	struct caisson_vcpu_page *shared = caisson_vcpu_page(v);
 	struct caisson_constants *constants = v->view.page[PAGE_CONST];
 	struct caisson_host_context *context;
 	struct caisson_trap *t = trap_in(v->view.page[PAGE_ENTER]);
@@ -456,9 +491,9 @@ static long run(struct caisson_vcpu *v)
 			break;
 		case NEXT_HALT:
 			trace_caisson_hypercall(v);
-			if (!READ_ONCE(vcpu_page(v)->events))
+			if (!READ_ONCE(caisson_vcpu_page(v)->events))
 				caisson_count(COUNT_SLEEP);
-			wait_event_interruptible(v->wait, READ_ONCE(vcpu_page(v)->events));
+			wait_event_interruptible(v->wait, READ_ONCE(caisson_vcpu_page(v)->events));
 			break;
 		default:
 			break;
@@ -504,7 +539,7 @@ void caisson_vcpu_raise(struct caisson_vcpu *v, unsigned int event)
 	struct task_struct *task;
 
 	trace_caisson_raise(v, event);
-	set_bit(event, (unsigned long *)&vcpu_page(v)->events);
+	set_bit(event, (unsigned long *)&caisson_vcpu_page(v)->events);
 	wake_up(&v->wait);
 	rcu_read_lock();
 	task = READ_ONCE(v->task);
@@ -684,7 +719,7 @@ static struct caisson_vcpu *vcpu_new(struct caisson_sandbox *s, u32 number)
 		return NULL;
 	}
 	v->root[CAISSON_SLOT_INDEX] = v->view.slot;
-	vcpu_page(v)->masked = DUTY(125);
+	caisson_vcpu_page(v)->masked = DUTY(125);
 	return v;
 }
 

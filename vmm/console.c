@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/cleanup.h"
+
 int console_read(struct console *c)
 {
 	size_t at = c->written % CONSOLE_SIZE;
@@ -43,18 +45,41 @@ static void flatten(const struct console *c, char *flat)
 	flat[n] = 0;
 }
 
+/* From `at` to the end of its line. */
+static int line_length(const char *at)
+{
+	return (int)strcspn(at, "\n");
+}
+
+/* What a kernel that faulted said first, before its panic; NULL: nothing. */
+static const char *find_fault(const char *flat, const char *panic)
+{
+	static const char *const words[] = {"BUG: ", "kernel BUG at ", "Oops: "};
+	const char *first = panic;
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		const char *at = strstr(flat, words[i]);
+
+		if (at && at < first)
+			first = at;
+	}
+	return first < panic ? first : NULL;
+}
+
 void console_reason(const struct console *c, char *buf, size_t size)
 {
-	char flat[CONSOLE_SIZE + 1], *line, *panic;
+	char flat[CONSOLE_SIZE + 1];
+	const char *line, *panic, *fault;
 
 	flatten(c, flat);
 	panic = strstr(flat, "Kernel panic");
+	fault = panic ? find_fault(flat, panic) : NULL;
 	while (*flat && strchr("\n ", flat[strlen(flat) - 1]))
 		flat[strlen(flat) - 1] = 0;
 	line = strrchr(flat, '\n');
 	line = panic ? panic : line ? line + 1 : flat;
-	line[strcspn(line, "\n")] = 0;
-	snprintf(buf, size, "%s", line);
+	snprintf(buf, size, "%.*s%s%.*s", fault ? line_length(fault) : 0, fault ? fault : "",
+		 fault ? "; " : "", line_length(line), line);
 }
 
 void console_dump(const struct console *c, int fd)

@@ -22,8 +22,8 @@ int console_read(struct console *c);
 /* The same for all there is, of a guest that has ended. */
 void console_read_all(struct console *c);
 
-/* The line that tells most of a dead guest (a panic's, else the last one), printable, cut to size;
- * empty when there is none. */
+/* What tells most of a dead guest, printable, cut to size: the line of its panic, after that of the
+ * fault that led to it; else the last line; empty when there is none. */
 void console_reason(const struct console *c, char *buf, size_t size);
 
 /* Writes the ring to a descriptor, oldest first. */

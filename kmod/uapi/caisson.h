@@ -20,10 +20,10 @@
  * ## Page-table rules
  *
  *  A frame is 4 KiB of a TABLE block.  It is free, or a page table of level 1 to 4.  It is made a
- * table (empty) with TABLE_NEW, and free again with TABLE_FREE, which needs that it has no present
- * entry, that no entry points to it, and that no vCPU has it as its root.  A frame that was in use
- * becomes a table again only after every vCPU has forgotten its translations (the module sees to
- * it).
+ * table (empty) with TABLE_NEW, and free again with TABLE_FREE, which needs that no entry points to
+ * it, and that no vCPU has it as its root.  What it maps or points to is dropped with it.  A frame
+ * that was in use becomes a table again only after every vCPU has forgotten its translations (the
+ * module sees to it).
  *
  *  An entry is changed with ENTRY_SET, which stores the given value or nothing.  Rules, in order:
  *   1. The entry is 8-byte aligned, in a frame that is a table.
@@ -42,6 +42,28 @@
  *      - at level 1, a page of an MMIO window of this sandbox, with NX set and the window's cache
  * bits. A leaf of level 2 is aligned to 2 MiB. Accessed and dirty bits, bits 9 to 11 and 52 to 58
  * are the guest's.
+ *
+ * ## Changes in one call
+ *
+ *  CHANGES makes those of a list in the vCPU's page, `changes`, from index RDI up to and without
+ * RSI, in order, each by the rules above.  It ends at the first that is refused, with its error,
+ * or, with 0, when it has done enough for one call (the first is made in any case).  RDX is the
+ * index of the first that was not made.  EINVAL if RDI is above RSI, or RSI above
+ * CAISSON_CHANGES_MAX: RDX is RDI.
+ *
+ *  A change is an address, in whose lowest three bits is what to do, and a value:
+ *   - SET: ENTRY_SET.
+ *   - KEEP: the same at level 1; accessed and dirty bits that the entry has are kept, if it is
+ *     present before and after.
+ *   - REMOVE takes the bits of the value (of W, accessed, dirty) out of an entry of level 1 or 2;
+ *     what the CPU sets meanwhile is not lost.
+ *   - CLEAR makes as many entries as the value says 0, from this one on, within one table of
+ *     level 1.
+ *   - NEW: TABLE_NEW; the value is the level.
+ *   - FREE: TABLE_FREE.
+ *
+ *  EINVAL: another number; other bits; no entries, or more than the table has.  EPERM: another
+ * level.
  *
  * ## Processor state
  *
@@ -77,6 +99,8 @@
  *  `syscall` in ring 1: number in RAX; arguments in RDI, RSI, RDX, R8; result in RAX (0, or a
  * negative errno), a second one in RDX where it says so.  RCX and R11 are clobbered.
  *
+ *  On return from a hypercall, whichever, the vCPU has forgotten all its translations.
+ *
  *  A set of vCPUs is a bit each, by their number; bits of vCPUs that are not there mean nothing.
  *
  *  ROOT: EINVAL if the address is not aligned to a page; EPERM if there is no table of level 4.
@@ -100,7 +124,7 @@
 #include <linux/types.h>
 #endif
 
-#define CAISSON_API 2
+#define CAISSON_API 3
 
 #define CAISSON_CS 0x51
 #define CAISSON_SS 0x59
@@ -130,8 +154,24 @@
 #define CAISSON_CALL_FLUSH 9	  /* RDI: set of vCPUs; this one's translations go in any case */
 #define CAISSON_CALL_START 10	  /* RDI: vCPU, RSI: root, RDX: RIP, R8: RDI that it begins with */
 #define CAISSON_CALL_RAISE 11	  /* RDI: set of vCPUs, RSI: event, 0 to 63 */
+#define CAISSON_CALL_CHANGES 12	  /* RDI, RSI: part of `changes`; RDX: how far it came */
+
+/* What to do, in the address of a change. */
+#define CAISSON_CHANGE_SET 0
+#define CAISSON_CHANGE_KEEP 1
+#define CAISSON_CHANGE_REMOVE 2
+#define CAISSON_CHANGE_CLEAR 3
+#define CAISSON_CHANGE_NEW 4
+#define CAISSON_CHANGE_FREE 5
+
+#define CAISSON_CHANGES_MAX 124
 
 #ifndef __ASSEMBLER__
+
+struct caisson_change {
+	__u64 address; /* and CAISSON_CHANGE_* */
+	__u64 value;
+};
 
 struct caisson_vcpu_page {
 	__u64 syscall_entry;
@@ -141,7 +181,8 @@ struct caisson_vcpu_page {
 	__u64 cr2;
 	__u64 events;
 	__u8 masked;
-	__u8 reserved[7];
+	__u8 reserved[15];
+	struct caisson_change changes[CAISSON_CHANGES_MAX]; /* not looked at but in CHANGES */
 };
 
 struct caisson_frame {

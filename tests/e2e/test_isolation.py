@@ -175,6 +175,19 @@ def test_memory_limit(box):
     assert b.status() == "running"
 
 
+def test_panic(box):
+    """A guest whose kernel gives up ends its sandbox, and `run` says why."""
+    b = box(["sh", "-c", "read x; echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero"])
+    b.config["linux"].update(readonlyPaths=[], maskedPaths=[])
+    b.config["mounts"] = [{**m, "options": []} if m["destination"] == "/proc" else m
+                          for m in b.config["mounts"]]
+    r = b.run(input="go\n", timeout=300)
+    assert r.returncode == 137, r
+    said = r.stderr.splitlines()
+    assert len(said) == 1, r
+    assert said[0].startswith(f"caisson: run: {b.id}: ") and "Kernel panic - not syncing: Out of memory" in said[0], r
+
+
 def test_pids_limit(box):
     """Above its pids limit the container cannot fork, and a fork bomb stays in its guest."""
     b = box()

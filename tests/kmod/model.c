@@ -209,14 +209,6 @@ static unsigned int references(unsigned int f)
 	return n;
 }
 
-static bool is_empty(unsigned int f)
-{
-	for (unsigned int i = 0; i < INDICES; i++)
-		if (bit(model[f].value[i], 0))
-			return false;
-	return true;
-}
-
 /* --- The CPUs --------------------------------------------------------------------------------- */
 
 #define CACHE 16
@@ -414,14 +406,32 @@ static __u64 random_table(int *ret_frame)
 	}
 }
 
+static bool may_new(int f, __u64 level)
+{
+	return f >= 0 && level >= 1 && level <= 4 && model[f].level == 0;
+}
+
+static bool is_stale(int f)
+{
+	bool stale = false;
+
+	for (unsigned int v = 0; v < VCPUS; v++)
+		stale |= entered[v] && model[f].dropped >= entered[v];
+	return stale;
+}
+
+static void note_new(int f, __u64 level)
+{
+	model[f].level = (unsigned int)level;
+	memset(model[f].value, 0, sizeof(model[f].value));
+}
+
 static void table_new(__u64 at, int f, __u64 level)
 {
-	bool wanted = f >= 0 && level >= 1 && level <= 4 && model[f].level == 0;
-	bool stale = false;
+	bool wanted = may_new(f, level);
+	bool stale = wanted && is_stale(f);
 	int error;
 
-	for (unsigned int v = 0; wanted && v < VCPUS; v++)
-		stale |= entered[v] && model[f].dropped >= entered[v];
 	error = caisson_table_new(&tables, at, level);
 	if (wanted && stale != (error == -EAGAIN))
 		wrong("new %#llx: %s, and a CPU %s know it from before", at,
@@ -431,10 +441,8 @@ static void table_new(__u64 at, int f, __u64 level)
 		return;
 	}
 	same("new", at, level, error, wanted);
-	if (!wanted)
-		return;
-	model[f].level = (unsigned int)level;
-	memset(model[f].value, 0, sizeof(model[f].value));
+	if (wanted)
+		note_new(f, level);
 }
 
 static void do_new(void)
@@ -445,14 +453,35 @@ static void do_new(void)
 	table_new(at, f, below(16) ? 1 + below(4) : below(2) ? 0 : 5);
 }
 
+static void note_drop(__u64 old, unsigned int level)
+{
+	int child = points(level, old) ? frame_at(old & 0xffffffffff000) : -1;
+
+	if (child >= 0 && references((unsigned int)child) == 0)
+		model[child].dropped = step;
+}
+
+static bool may_free(int f)
+{
+	return f >= 0 && model[f].level && references((unsigned int)f) == 0;
+}
+
+static void note_free(int f)
+{
+	const unsigned int level = model[f].level;
+
+	model[f].level = 0;
+	for (unsigned int i = 0; i < INDICES; i++)
+		note_drop(model[f].value[i], level);
+}
+
 static void table_free(__u64 at, int f)
 {
-	bool wanted = f >= 0 && model[f].level && references((unsigned int)f) == 0 &&
-		      is_empty((unsigned int)f);
+	bool wanted = may_free(f);
 
 	same("free", at, 0, caisson_table_free(&tables, at), wanted);
 	if (wanted)
-		model[f].level = 0;
+		note_free(f);
 }
 
 static void do_free(void)
@@ -463,12 +492,12 @@ static void do_free(void)
 	table_free(at, f);
 }
 
-static void note_drop(__u64 old, unsigned int level)
+static void note_set(int f, unsigned int i, __u64 value)
 {
-	int child = points(level, old) ? frame_at(old & 0xffffffffff000) : -1;
+	const __u64 was = model[f].value[i];
 
-	if (child >= 0 && references((unsigned int)child) == 0)
-		model[child].dropped = step;
+	model[f].value[i] = value;
+	note_drop(was, model[f].level);
 }
 
 /* Entry `i` of `indices`, of frame `f`; or of none of ours at all, if `f` is negative. */
@@ -483,8 +512,7 @@ static void entry_set(__u64 at, int f, unsigned int i, __u64 value)
 	was = model[f].value[i];
 	if ((old ^ was) & ~(CAISSON_PTE_A | CAISSON_PTE_D))
 		wrong("set %#llx: the old value is %#llx and not %#llx", at, old, was);
-	model[f].value[i] = value;
-	note_drop(was, model[f].level);
+	note_set(f, i, value);
 }
 
 static void do_set(void)
@@ -522,10 +550,183 @@ static void do_recycle(void)
 			    (model[g].value[i] & 0xffffffffff000) == address_of(f))
 				entry_set(address_of(g) + indices[i] * 8, (int)g, i, 0);
 	for (unsigned int i = 0; i < INDICES; i++)
-		if (indices[i] != 508 || model[f].level != 4)
+		if ((indices[i] != 508 || model[f].level != 4) && below(2))
 			entry_set(address_of(f) + indices[i] * 8, (int)f, i, 0);
 	table_free(address_of(f), (int)f);
 	table_new(address_of(f), (int)f, 1 + below(4));
+}
+
+/* --- Changes in one call ---------------------------------------------------------------------- */
+
+#define CHANGES 12
+/* Of entries: more than the rules need for the worst list. */
+#define WORK_MAX 1100
+
+struct change {
+	unsigned int what; /* CAISSON_CHANGE_*, or none */
+	int f;		   /* frame, or -1 */
+	unsigned int i;	   /* of `indices` */
+	__u64 at, value;
+};
+
+static struct change random_change(void)
+{
+	struct change c = {.what = (unsigned int)below(below(32) ? 6 : 8),
+			   .i = (unsigned int)below(INDICES)};
+	const bool whole = c.what == CAISSON_CHANGE_NEW || c.what == CAISSON_CHANGE_FREE;
+	const struct caisson_block *block;
+
+	c.at = random_table(&c.f) & ~7ull;
+	if (!whole)
+		c.at += indices[c.i] * 8;
+	block = caisson_block_find(&tables, c.at);
+	/* What we do not follow: not a frame, and not between its entries. */
+	if (c.f < 0 && block && block->frames && !(whole && c.at & 4095)) {
+		c.f = 0;
+		c.at = address_of(0) + (whole ? 0 : indices[c.i] * 8);
+	}
+	switch (c.what) {
+	case CAISSON_CHANGE_REMOVE:
+		c.value = random_next() & (CAISSON_PTE_W | CAISSON_PTE_A | CAISSON_PTE_D);
+		if (below(8) == 0)
+			c.value |= 1ull << below(64);
+		break;
+	case CAISSON_CHANGE_CLEAR:
+		c.value = below(8) ? 1 + below(512 - indices[c.i]) : below(2) ? 0 : below(1024);
+		break;
+	case CAISSON_CHANGE_NEW:
+		c.value = below(16) ? 1 + below(4) : below(2) ? 0 : 5;
+		break;
+	default:
+		c.value = random_value();
+	}
+	return c;
+}
+
+/* What the rules' text says of it, when those before have been made; 0, or an error of any sort but
+ * EAGAIN. */
+static int expected(const struct change *c)
+{
+	const unsigned int level = c->f < 0 ? 0 : model[c->f].level;
+	bool good = false;
+
+	switch (c->what) {
+	case CAISSON_CHANGE_SET:
+		good = level && may_set(level, indices[c->i], c->value);
+		break;
+	case CAISSON_CHANGE_KEEP:
+		good = level == 1 && may_set(level, indices[c->i], c->value);
+		break;
+	case CAISSON_CHANGE_REMOVE:
+		good = (level == 1 || level == 2) && (c->value & ~0x62ull) == 0;
+		break;
+	case CAISSON_CHANGE_CLEAR:
+		good = level == 1 && c->value >= 1 && indices[c->i] + c->value <= 512;
+		break;
+	case CAISSON_CHANGE_NEW:
+		good = may_new(c->f, c->value);
+		if (good && is_stale(c->f))
+			return -EAGAIN;
+		break;
+	case CAISSON_CHANGE_FREE:
+		good = may_free(c->f);
+		break;
+	default:
+		break;
+	}
+	return good ? 0 : -EINVAL;
+}
+
+/* How long it took, in entries, at least. */
+static __u64 made(const struct change *c)
+{
+	__u64 work = 1;
+
+	accepted++;
+	switch (c->what) {
+	case CAISSON_CHANGE_REMOVE:
+		model[c->f].value[c->i] &= ~c->value;
+		return 1;
+	case CAISSON_CHANGE_CLEAR:
+		for (unsigned int i = 0; i < INDICES; i++)
+			if (indices[i] - indices[c->i] < c->value)
+				note_set(c->f, i, 0);
+		return c->value;
+	case CAISSON_CHANGE_NEW:
+		note_new(c->f, c->value);
+		return 32;
+	case CAISSON_CHANGE_FREE:
+		for (unsigned int i = 0; i < INDICES; i++)
+			if (model[c->f].level > 1 && bit(model[c->f].value[i], 0))
+				work = 512;
+		note_free(c->f);
+		return work;
+	default:
+		note_set(c->f, c->i, c->value);
+		return 1;
+	}
+}
+
+/* Accessed and dirty bits of an entry that was `before`, after a list of this one change. */
+static void check_accessed(const struct change *c, __u64 before)
+{
+	const __u64 bits = CAISSON_PTE_A | CAISSON_PTE_D,
+		    now = entries_of((unsigned int)c->f)[indices[c->i]];
+
+	if (c->what == CAISSON_CHANGE_KEEP && before & now & CAISSON_PTE_P && before & bits & ~now)
+		wrong("%#llx was %#llx and is %#llx: bits are lost", c->at, before, now);
+	if (c->what == CAISSON_CHANGE_REMOVE && now != (before & ~c->value))
+		wrong("%#llx was %#llx and is %#llx: not as it should", c->at, before, now);
+}
+
+static void do_changes(void)
+{
+	const __u32 n = (__u32)below(CHANGES + 1), begin = (__u32)below(n + 1);
+	struct caisson_change list[CHANGES];
+	struct change c[CHANGES];
+	const bool heavy = below(16) == 0;
+	__u32 at = begin;
+	__u64 before = 0, work = 0;
+	int error, wanted = 0;
+
+	for (__u32 i = 0; i < n; i++) {
+		c[i] = random_change();
+		if (heavy) {
+			c[i].what = CAISSON_CHANGE_CLEAR;
+			c[i].f = (int)below(2);
+			c[i].i = 0;
+			c[i].at = address_of((unsigned int)c[i].f);
+			c[i].value = 512;
+		}
+		list[i] = (struct caisson_change){.address = c[i].at | c[i].what,
+						  .value = c[i].value};
+	}
+	if (n - begin == 1 && c[begin].f >= 0)
+		before = entries_of((unsigned int)c[begin].f)[indices[c[begin].i]];
+	error = caisson_changes_make(&tables, list, &at, n);
+	if (at > n || at < begin || (at == begin && begin < n && !error))
+		wrong("of the changes %u to %u, it came to %u", begin, n, at);
+	for (__u32 i = begin; i < n; i++) {
+		wanted = expected(&c[i]);
+		if (i == at)
+			break;
+		if (wanted)
+			wrong("change %u of %u: %#llx, %#llx is made, and must be refused", i, n,
+			      list[i].address, list[i].value);
+		work += made(&c[i]);
+		wanted = 0;
+	}
+	if (work > WORK_MAX)
+		wrong("%llu entries in one call", work);
+	/* It ends before its end because of an error, or of the work. */
+	if (at < n && !error && work < 500)
+		wrong("change %u of %u is not made, and nothing is wrong", at, n);
+	if (at < n && error && (!wanted || (error == -EAGAIN) != (wanted == -EAGAIN)))
+		wrong("change %u of %u: %#llx, %#llx: %s", at, n, list[at].address, list[at].value,
+		      strerror(-error));
+	stales += error == -EAGAIN;
+	if (n - begin == 1 && at == n && c[begin].f >= 0)
+		check_accessed(&c[begin], before);
 }
 
 static void do_root(void)
@@ -670,6 +871,12 @@ int main(int argc, char **argv)
 			break;
 		case 3:
 			do_root();
+			break;
+		case 4:
+		case 5:
+		case 6:
+		case 7:
+			do_changes();
 			break;
 		default:
 			do_set();

@@ -19,11 +19,12 @@
  * The kernel's command line on this machine.
  * pci=off      there are no functions yet
  * panic=-1     a panic is the end, at once
+ * oops=panic   a kernel that faulted holds locks and broken structures: it does not go on
  * 8250.nr_uarts=0  nor are there UARTs
  * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
  */
 #define KERNEL_CMDLINE                                                                             \
-	"quiet console=hvc0 pci=off panic=-1 8250.nr_uarts=0 "                                     \
+	"quiet console=hvc0 pci=off panic=-1 oops=panic 8250.nr_uarts=0 "                          \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
 
 struct guest {

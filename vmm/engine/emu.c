@@ -33,13 +33,14 @@
  * The kernel's command line on this machine.
  * reboot=t     a triple fault is the quickest way out; QEMU ends at it (-no-reboot)
  * panic=-1     a panic is one too, at once
+ * oops=panic   a kernel that faulted holds locks and broken structures: it does not go on
  * tsc=reliable, no_timer_check   TCG's clocks are good and slow to be calibrated
  * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
  * earlyprintk=ttyS0,keep  the console is the UART's data port and nothing else: a line device, its
  *             interrupt and its buffers would all cost a start time, and a panic prints without
  */
 #define KERNEL_CMDLINE                                                                             \
-	"quiet earlyprintk=ttyS0,keep reboot=t panic=-1 tsc=reliable no_timer_check "              \
+	"quiet earlyprintk=ttyS0,keep reboot=t panic=-1 oops=panic tsc=reliable no_timer_check "   \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
 
 struct guest {

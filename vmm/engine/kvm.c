@@ -25,11 +25,12 @@
  * The kernel's command line on this machine.
  * reboot=t     a triple fault is the quickest way out; KVM tells us of it
  * panic=-1     a panic is one too, at once
+ * oops=panic   a kernel that faulted holds locks and broken structures: it does not go on
  * 8250.nr_uarts=0  nor for a UART
  * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
  */
 #define KERNEL_CMDLINE                                                                             \
-	"quiet console=hvc0 reboot=t panic=-1 8250.nr_uarts=0 "                                    \
+	"quiet console=hvc0 reboot=t panic=-1 oops=panic 8250.nr_uarts=0 "                         \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
 /* Without functions: there is no PCI, no need to look for it. */
 #define CMDLINE_NO_PCI " pci=off"

@@ -41,7 +41,11 @@ void main(void)
 {
 	on_trap = event;
 	for (unsigned int i = 0; i < 100000; i++) {
-		uint64_t call = next() % 14;
+		uint64_t call = next() % 15;
+
+		/* For CHANGES. */
+		vcpu->changes[i % CAISSON_CHANGES_MAX].address = wild();
+		vcpu->changes[i % CAISSON_CHANGES_MAX].value = wild();
 
 		/* The answers to these are not errors; the root would be gone. */
 		if (call == CAISSON_CALL_HALT || call == CAISSON_CALL_MONITOR ||

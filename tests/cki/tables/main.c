@@ -100,7 +100,9 @@ void main(void)
 	check(hypercall(CAISSON_CALL_TABLE_FREE, frame(100), 0, 0, NULL) == ENOENT_);
 	check(set(l2, 0, l1 | rw) == 0);
 	check(hypercall(CAISSON_CALL_TABLE_FREE, l1, 0, 0, NULL) == EBUSY_);
+	check(set(l3, 0, l2 | rw) == 0);
 	check(hypercall(CAISSON_CALL_TABLE_FREE, l2, 0, 0, NULL) == EBUSY_);
+	check(set(l3, 0, 0) == 0);
 	check(set(l2, 0, 0) == 0);
 	check(hypercall(CAISSON_CALL_TABLE_FREE, l1, 0, 0, NULL) == 0);
 	check(hypercall(CAISSON_CALL_TABLE_NEW, l1, 3, 0, NULL) == 0);
