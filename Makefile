@@ -98,6 +98,14 @@ kmod: setup-lab programs ## build the module of the cki engine for the lab's ker
 check-dkms: setup-lab all ## the module built by DKMS, for Debian's kernels and the newest backport
 	@tests/kmod/dkms $(BUILD)
 
+.PHONY: lab-iommufd
+lab-iommufd: setup-lab ## build modules with iommufd for the lab's kernel (cached)
+	@lab/iommufd $(BUILD)/lab-iommufd
+
+.PHONY: check-iommufd
+check-iommufd: lab-iommufd programs kernel ## passthrough with iommufd, in an emulated server
+	lab/lab test -e CAISSON_TEST_IOMMU=iommufd --name iommufd --build $(BUILD) sriov passthrough
+
 .PHONY: check-cki
 check-cki: kmod kernel ## the module, its micro guests and a Linux on it, in an emulated server
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki

@@ -11,6 +11,7 @@
 #include "lib/cleanup.h"
 #include "runtime/settings.h"
 #include "vmm/engine/engine.h"
+#include "vmm/vfio/lend.h"
 
 static const struct option options[] = {{.name = NULL}};
 
@@ -52,6 +53,17 @@ static void network(void)
 		    "will not start (modprobe tun)");
 }
 
+static void passthrough(void)
+{
+	enum vfio_kind kind;
+	struct error why;
+	char text[64];
+	bool good = vfio_kind_of_host(&kind, &why) == 0;
+
+	snprintf(text, sizeof(text), "virtual functions by VFIO, DMA by %s", vfio_kind_name(kind));
+	say(good, "passthrough", good ? text : why.text);
+}
+
 static int run(const struct globals *g, unsigned int argc, char **argv, struct error *err)
 {
 	const struct engine_ops *chosen;
@@ -79,6 +91,7 @@ static int run(const struct globals *g, unsigned int argc, char **argv, struct e
 	file("monitor", s.monitor, "", &ok);
 	file("mkfs.erofs", "/usr/bin/mkfs.erofs", "Debian package erofs-utils", &ok);
 	network();
+	passthrough();
 	if (geteuid() != 0)
 		say(false, "user", "not root: containers cannot be created");
 	settings_done(&s);

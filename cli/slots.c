@@ -75,6 +75,7 @@ static struct json_object *slot_json(const struct lease_slot *s)
 		json_object_object_add(j, "kept", json_object_new_boolean(s->kept));
 	if (s->holder)
 		json_object_object_add(j, "holder", json_object_new_int(s->holder));
+	put(j, "iommu", s->iommu);
 	put(j, "reason", s->reason);
 	return j;
 }
@@ -116,6 +117,8 @@ static void show(const struct lease_slot *s)
 	size_text(s->growth, memory, sizeof(memory));
 	if (s->growth)
 		printf("      grows by %s\n", memory);
+	if (s->iommu)
+		printf("      DMA by %s\n", s->iommu);
 	if (s->drained)
 		printf("      drained\n");
 	if (s->reason)

@@ -82,6 +82,16 @@ static int get_prepare(struct daemon_config *c, struct json_object *o, struct er
 	return 0;
 }
 
+static int get_iommu(struct daemon_config *c, struct json_object *o, struct error *err)
+{
+	const char *name = json_object_get_string(o);
+
+	if (!json_object_is_type(o, json_type_string) || vfio_kind_parse(name, &c->iommu) < 0)
+		return error_set(err, EINVAL, "iommu '%.64s' is not auto, type1 or iommufd",
+				 name ? name : "null");
+	return 0;
+}
+
 static int get_clients(struct daemon_config *c, struct json_object *o, struct error *err)
 {
 	size_t n = json_object_is_type(o, json_type_array) ? json_object_array_length(o) : SIZE_MAX;
@@ -252,6 +262,8 @@ static int read_key(struct daemon_config *c, const char *name, struct json_objec
 		return get_number(name, o, 0, MEMORY_MAX, &c->on_demand, err);
 	if (strcmp(name, "return_ms") == 0)
 		return get_u32(name, o, 100, 600000, &c->return_ms, err);
+	if (strcmp(name, "iommu") == 0)
+		return get_iommu(c, o, err);
 	if (strcmp(name, "prepare") == 0)
 		return get_prepare(c, o, err);
 	if (strcmp(name, "clients") == 0)

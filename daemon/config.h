@@ -16,16 +16,17 @@
 #define CONFIG_THREADS_MAX 64u
 
 struct daemon_config {
-	char *directory;     /* state, socket and metrics, unless they say otherwise */
-	char *socket;	     /* where clients connect */
-	char *metrics;	     /* file for a Prometheus textfile collector */
-	uint32_t threads;    /* that prepare slots, at once */
-	uint32_t cpu;	     /* per cent of one CPU they may take when nobody waits; 0: all */
-	bool hugepages;	     /* of slots that do not say, and of those on demand */
-	uint64_t on_demand;  /* bytes that may be made for who finds none ready */
-	bool lazy_functions; /* opened and reset only when they are taken */
-	bool lazy_memory;    /* made, zeroed and mapped only when it is taken */
-	uint32_t return_ms;  /* how long a function may take to come back until quarantine */
+	char *directory;      /* state, socket and metrics, unless they say otherwise */
+	char *socket;	      /* where clients connect */
+	char *metrics;	      /* file for a Prometheus textfile collector */
+	uint32_t threads;     /* that prepare slots, at once */
+	uint32_t cpu;	      /* per cent of one CPU they may take when nobody waits; 0: all */
+	bool hugepages;	      /* of slots that do not say, and of those on demand */
+	uint64_t on_demand;   /* bytes that may be made for who finds none ready */
+	bool lazy_functions;  /* opened and reset only when they are taken */
+	bool lazy_memory;     /* made, zeroed and mapped only when it is taken */
+	enum vfio_kind iommu; /* how functions are opened and mapped */
+	uint32_t return_ms;   /* how long a function may take to come back until quarantine */
 	uint32_t uids[CONFIG_CLIENTS_MAX], uids_n; /* who may connect, besides root */
 	struct slot *slots; /* configured, target, hugepages, function: the rest is zero */
 	uint32_t slots_n;

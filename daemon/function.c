@@ -18,6 +18,7 @@
 
 #include "daemon/sysfs.h"
 #include "lib/cleanup.h"
+#include "lib/fds.h"
 #include "lib/timeline.h"
 #include "runtime/netlink.h"
 #include "runtime/vf.h"
@@ -43,33 +44,18 @@ static int write_file(const char *path, const char *text)
 
 /* --- the proof --- */
 
-/* Whether the function's VFIO group is open anywhere: 1, 0, or -errno. */
-static int is_open(const struct lease_function *f)
-{
-	char group[LEASE_NAME_MAX + 1], path[64];
-	_cleanup_close_ int fd = -1;
-
-	if (sysfs_link(f->address, "iommu_group", group) < 0)
-		return -ENODEV;
-	snprintf(path, sizeof(path), "/dev/vfio/%s", group);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0 && errno != EBUSY)
-		return -errno;
-	return fd < 0;
-}
-
 static int wait_closed(const struct lease_function *f, uint64_t deadline, struct error *err)
 {
 	int rc;
 
-	while ((rc = is_open(f)) == 1 && monotonic_ns() < deadline)
+	while ((rc = vfio_is_open(f->address)) == 1 && monotonic_ns() < deadline)
 		usleep(LOOK_EVERY_US);
 	if (rc == 1)
 		return error_set(err, EBUSY,
 				 "function %s did not come back: a process still has it open, or a "
 				 "mapping of it",
 				 f->address);
-	/* No group to look at: unbinding will say. */
+	/* If it cannot be seen, unbinding will say. */
 	return 0;
 }
 
@@ -81,13 +67,15 @@ static pid_t fork_unbind(const char *path, const char *address, int status_fd)
 {
 	pid_t pid = fork();
 	size_t size = strlen(address);
+	int fd, keep[] = {status_fd};
 	char failed;
-	int fd;
 
 	if (pid != 0)
 		return pid;
 	if (fork() != 0)
 		_exit(0);
+	/* While it waits it must not look like who keeps other functions' descriptors. */
+	fds_close_but(0, keep, ARRAY_SIZE(keep));
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	failed = fd < 0 || write(fd, address, size) < 0 ? (char)errno : 0;
 	if (write(status_fd, &failed, 1) < 0)
@@ -231,34 +219,21 @@ int function_bind(const struct lease_function *f, struct error *err)
 	return 0;
 }
 
-static struct vfio_lent lent_of(const struct lease_function *f, const struct parts *p)
-{
-	struct vfio_lent v = {.container_fd = p->container_fd,
-			      .group_fd = p->group_fd,
-			      .device_fd = p->device_fd};
-
-	snprintf(v.address, sizeof(v.address), "%s", f->address);
-	return v;
-}
-
-int function_open(const struct lease_function *f, struct parts *p, struct error *err)
+int function_open(const struct lease_function *f, enum vfio_kind iommu, struct vfio_lent *ret,
+		  struct error *err)
 {
 	struct vfio_device_info info = {.argsz = sizeof(info)};
-	struct vfio_lent v;
 
-	if (function_bind(f, err) < 0 || vfio_open(&v, f->address, err) < 0)
+	if (function_bind(f, err) < 0 || vfio_open(ret, f->address, iommu, err) < 0)
 		return -err->code;
 	/* Opening resets it, and the flag says that it did (vfio_pci_core_enable()). */
-	if (ioctl(v.device_fd, VFIO_DEVICE_GET_INFO, &info) < 0 ||
+	if (ioctl(ret->device_fd, VFIO_DEVICE_GET_INFO, &info) < 0 ||
 	    !(info.flags & VFIO_DEVICE_FLAGS_RESET)) {
-		vfio_close(&v);
+		vfio_close(ret);
 		return error_set(err, EOPNOTSUPP,
 				 "function %s cannot be reset by itself: it cannot be lent",
 				 f->address);
 	}
-	p->container_fd = v.container_fd;
-	p->group_fd = v.group_fd;
-	p->device_fd = v.device_fd;
 	return 0;
 }
 
@@ -266,31 +241,8 @@ int function_watch(const struct parts *p)
 {
 	_cleanup_close_ int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-	if (fd < 0 || p->device_fd < 0 ||
-	    vfio_device_set_irqs(p->device_fd, VFIO_PCI_REQ_IRQ_INDEX, &fd, 1) < 0)
+	if (fd < 0 || p->function.device_fd < 0 ||
+	    vfio_device_set_irqs(p->function.device_fd, VFIO_PCI_REQ_IRQ_INDEX, &fd, 1) < 0)
 		return -1;
 	return steal_fd(&fd);
-}
-
-int function_map(const struct lease_function *f, struct parts *p, struct error *err)
-{
-	struct vfio_lent v = lent_of(f, p);
-
-	return vfio_map(&v, p->memory_fd, p->memory, err);
-}
-
-int function_map_extent(const struct lease_function *f, int container_fd, int memory_fd,
-			const struct mem_extent *e, struct error *err)
-{
-	const struct parts p = {.container_fd = container_fd, .group_fd = -1, .device_fd = -1};
-	struct vfio_lent v = lent_of(f, &p);
-
-	return vfio_map_extent(&v, memory_fd, e, err);
-}
-
-int function_unmap(const struct lease_function *f, struct parts *p, struct error *err)
-{
-	struct vfio_lent v = lent_of(f, p);
-
-	return vfio_unmap(&v, err);
 }

@@ -7,15 +7,14 @@
  * went.  But the kernel does not let go of a device that is bound to vfio-pci before the last
  * descriptor and the last mapping of it are gone (vfio_unregister_group_dev()): when it has been
  * unbound, there are none.  Unbinding waits, so another process does it, against a deadline; and
- * before that it is seen whether VFIO's group, which can be open once only and is for as long as a
- * device of it is, can be opened (drivers/vfio/group.c), so that in the usual case of somebody who
- * is only slow no process has to hang in the kernel.
+ * before that it is seen whether it is open (vfio_is_open()), so that in the usual case of somebody
+ * who is only slow no process has to hang in the kernel.  All of it holds for either kind of
+ * address space (vmm/vfio/lend.h).
  */
 #ifndef CAISSON_DAEMON_FUNCTION_H
 #define CAISSON_DAEMON_FUNCTION_H
 
 #include "daemon/job.h"
-#include "vmm/mem/layout.h"
 
 /*
  * Proves that no descriptor and no mapping of the function is open anywhere, within timeout_ms, and
@@ -27,19 +26,13 @@ int function_return(struct lease_function *f, uint32_t vfs, uint32_t timeout_ms,
 
 /* Binds it to vfio-pci, opens it, which resets it.  -EOPNOTSUPP: it cannot be reset. */
 int function_bind(const struct lease_function *f, struct error *err);
-int function_open(const struct lease_function *f, struct parts *p, struct error *err);
+int function_open(const struct lease_function *f, enum vfio_kind iommu, struct vfio_lent *ret,
+		  struct error *err);
 
 /*
  * The eventfd that the kernel writes to when it wants the function back (its physical one's driver
  * goes, say), as long as it is open here and with nobody else; -1: there is none.
  */
 int function_watch(const struct parts *p);
-
-/* Maps the parts' memory for DMA, at IOVA = guest-physical; takes it all away. */
-int function_map(const struct lease_function *f, struct parts *p, struct error *err);
-/* One more piece of memory, of a function that has been lent. */
-int function_map_extent(const struct lease_function *f, int container_fd, int memory_fd,
-			const struct mem_extent *e, struct error *err);
-int function_unmap(const struct lease_function *f, struct parts *p, struct error *err);
 
 #endif

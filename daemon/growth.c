@@ -8,7 +8,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "daemon/function.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/timeline.h"
@@ -30,8 +29,7 @@ static int grow(struct growth *g, const struct mem_extent *all, uint64_t at, str
 	if (memory_fill(g->memory_fd, piece.offset, piece.size, &pace, err) < 0)
 		return -err->code;
 	timeline_mark("growth-filled");
-	if (g->container_fd >= 0 &&
-	    function_map_extent(&g->function, g->container_fd, g->memory_fd, &piece, err) < 0)
+	if (g->space.space.fd >= 0 && vfio_map_extent(&g->space, g->memory_fd, &piece, err) < 0)
 		return -err->code;
 	timeline_mark("growth-mapped");
 	/* A pipe takes it whole, and a guest has less of them than a pipe holds. */
@@ -74,14 +72,15 @@ int growth_new(struct parts *p, uint64_t max, bool hugepages, struct growth **re
 
 	if (!g)
 		return error_set(err, ENOMEM, "out of memory");
-	g->tell_fd = g->container_fd = -1;
+	g->tell_fd = -1;
+	g->space = VFIO_LENT_NONE;
 	g->memory = p->memory;
 	g->max = max;
 	g->memory_fd = fcntl(p->memory_fd, F_DUPFD_CLOEXEC, 0);
-	if (p->container_fd >= 0)
-		g->container_fd = fcntl(p->container_fd, F_DUPFD_CLOEXEC, 0);
-	if (g->memory_fd < 0 || (p->container_fd >= 0 && g->container_fd < 0))
+	if (g->memory_fd < 0)
 		return error_errno(err, "duplicate a descriptor");
+	if (p->function.space.fd >= 0 && vfio_dup_space(&p->function, &g->space, err) < 0)
+		return -err->code;
 	if (memory_resize(g->memory_fd, g->memory, max, hugepages, err) < 0)
 		return -err->code;
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -117,7 +116,7 @@ void growth_free(struct growth *g)
 	if (g->thread)
 		pthread_join(g->thread, NULL);
 	cleanup_close(&g->tell_fd);
-	cleanup_close(&g->container_fd);
+	vfio_close(&g->space);
 	cleanup_close(&g->memory_fd);
 	free(g);
 }

@@ -15,12 +15,12 @@
 
 struct growth {
 	/* Given. */
-	struct lease_function function; /* address "": none */
-	uint64_t memory, max;		/* bytes: there already, at last */
+	uint64_t memory, max; /* bytes: there already, at last */
 	uint32_t threads;
-	int done_fd;			      /* eventfd that is written to at the end */
-	int memory_fd, container_fd, tell_fd; /* its own; container_fd -1: no function */
-	atomic_bool stop;		      /* set when the holder is gone */
+	int done_fd;		/* eventfd that is written to at the end */
+	int memory_fd, tell_fd; /* its own */
+	struct vfio_lent space; /* its own: the function's address space; space.fd -1: none */
+	atomic_bool stop;	/* set when the holder is gone */
 	/* The result. */
 	struct error error; /* code 0: it is all there, or it was stopped */
 	atomic_bool done;

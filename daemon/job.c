@@ -9,14 +9,6 @@
 #include "lib/cleanup.h"
 #include "lib/timeline.h"
 
-static void close_device(struct parts *p)
-{
-	cleanup_close(&p->device_fd);
-	cleanup_close(&p->group_fd);
-	cleanup_close(&p->container_fd);
-	p->device_fd = p->group_fd = p->container_fd = -1;
-}
-
 static void close_memory(struct parts *p)
 {
 	cleanup_close(&p->memory_fd);
@@ -26,7 +18,7 @@ static void close_memory(struct parts *p)
 
 void parts_done(struct parts *p)
 {
-	close_device(p);
+	vfio_close(&p->function);
 	close_memory(p);
 }
 
@@ -48,16 +40,16 @@ static int make_function(struct job *j, struct error *err)
 		return 0;
 	}
 	if (j->suspect) {
-		close_device(&j->parts);
+		vfio_close(&j->parts.function);
 		if (return_function(j, err) < 0)
 			return -err->code;
 	}
 	if (!j->open) {
-		close_device(&j->parts);
+		vfio_close(&j->parts.function);
 		if (function_bind(&j->function, err) < 0)
 			return -err->code;
-	} else if (j->parts.device_fd < 0) {
-		if (function_open(&j->function, &j->parts, err) < 0)
+	} else if (j->parts.function.device_fd < 0) {
+		if (function_open(&j->function, j->iommu, &j->parts.function, err) < 0)
 			return -err->code;
 		timeline_mark("slot-open");
 	}
@@ -70,8 +62,8 @@ static int make_memory(struct job *j, struct error *err)
 	const struct memory_pace pace = {
 		.threads = j->threads, .cpu = j->cpu, .urgent = &j->urgent, .stop = &j->stop};
 
-	if (j->parts.memory != j->memory && j->parts.device_fd >= 0 && j->parts.memory &&
-	    function_unmap(&j->function, &j->parts, err) < 0)
+	if (j->parts.memory != j->memory && j->parts.function.device_fd >= 0 && j->parts.memory &&
+	    vfio_unmap(&j->parts.function, err) < 0)
 		return -err->code;
 	if (j->parts.memory != j->memory)
 		close_memory(&j->parts);
@@ -83,7 +75,8 @@ static int make_memory(struct job *j, struct error *err)
 		return -err->code;
 	j->parts.memory = j->memory;
 	timeline_mark("slot-memory");
-	if (j->parts.device_fd >= 0 && function_map(&j->function, &j->parts, err) < 0) {
+	if (j->parts.function.device_fd >= 0 &&
+	    vfio_map(&j->parts.function, j->parts.memory_fd, j->memory, err) < 0) {
 		close_memory(&j->parts);
 		return -err->code;
 	}
@@ -96,11 +89,11 @@ static int work(struct job *j, struct error *err)
 	if (j->suspect || j->empty)
 		close_memory(&j->parts);
 	if (j->empty && !j->suspect) {
-		close_device(&j->parts);
+		vfio_close(&j->parts.function);
 		return 0;
 	}
 	if (j->empty) {
-		close_device(&j->parts);
+		vfio_close(&j->parts.function);
 		if (*j->function.address && return_function(j, err) < 0)
 			return -err->code;
 		j->function_clean = true;

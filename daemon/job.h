@@ -15,16 +15,16 @@
 #include "daemon/config.h"
 #include "daemon/memory.h"
 #include "daemon/slot.h"
+#include "vmm/vfio/lend.h"
 
 /* What a slot holds of the host. */
 struct parts {
 	int memory_fd;
-	uint64_t memory;		       /* bytes */
-	int container_fd, group_fd, device_fd; /* VFIO's */
+	uint64_t memory;	   /* bytes */
+	struct vfio_lent function; /* open, or VFIO_LENT_NONE */
 };
 
-#define PARTS_NONE                                                                                 \
-	((struct parts){.memory_fd = -1, .container_fd = -1, .group_fd = -1, .device_fd = -1})
+#define PARTS_NONE ((struct parts){.memory_fd = -1, .function = VFIO_LENT_NONE})
 
 void parts_done(struct parts *p);
 
@@ -38,7 +38,8 @@ struct job {
 	uint32_t vfs; /* how many its physical function is to have, if it has none; 0: as it is */
 	bool suspect; /* the function must be proven to be nowhere else, and reset */
 	uint32_t return_ms, threads, cpu;
-	int done_fd; /* eventfd that is written to at the end */
+	enum vfio_kind iommu; /* how it is opened */
+	int done_fd;	      /* eventfd that is written to at the end */
 	atomic_bool urgent, stop;
 	/* Memory of that size, clean: used instead of making some.  -1: none. */
 	int spare_fd;

@@ -144,7 +144,7 @@ static void watch_function(struct lender *l, struct unit *u)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uintptr_t)u};
 
-	u->request_fd = u->parts.device_fd < 0 ? -1 : function_watch(&u->parts);
+	u->request_fd = u->parts.function.device_fd < 0 ? -1 : function_watch(&u->parts);
 	if (u->request_fd >= 0 && epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, u->request_fd, &ev) < 0)
 		log_line("error", "watch function %s: %s", u->slot->function.address,
 			 strerror(errno));
@@ -160,7 +160,8 @@ static void fd_name(const struct unit *u, char kind, char ret[static 64])
 static void store_parts(struct lender *l, struct unit *u)
 {
 	const struct parts *p = &u->parts;
-	const int fds[] = {p->memory_fd, p->container_fd, p->group_fd, p->device_fd};
+	const int fds[] = {p->memory_fd, p->function.space.fd, p->function.group_fd,
+			   p->function.device_fd};
 	char name[64];
 
 	random_hex(u->token, STORE_TOKEN_LEN);
@@ -185,7 +186,8 @@ static void unstore_parts(struct lender *l, struct unit *u)
 static bool adopt_parts(struct lender *l, struct unit *u, const struct store_slot *from)
 {
 	struct parts p = PARTS_NONE;
-	int *const fds[] = {&p.memory_fd, &p.container_fd, &p.group_fd, &p.device_fd};
+	int *const fds[] = {&p.memory_fd, &p.function.space.fd, &p.function.group_fd,
+			    &p.function.device_fd};
 	struct stat st;
 	char name[64];
 	bool whole;
@@ -200,8 +202,17 @@ static bool adopt_parts(struct lender *l, struct unit *u, const struct store_slo
 	p.memory = from->slot.memory;
 	whole = !p.memory || (p.memory_fd >= 0 && fstat(p.memory_fd, &st) == 0 &&
 			      (uint64_t)st.st_size == p.memory);
-	if (from->slot.open)
-		whole = whole && p.container_fd >= 0 && p.group_fd >= 0 && p.device_fd >= 0;
+	if (from->slot.open) {
+		snprintf(p.function.address, sizeof(p.function.address), "%.*s",
+			 VFIO_ADDRESS_SIZE - 1, from->slot.function.address);
+		p.function.space.kind = from->slot.iommu;
+		p.function.space.ioas = from->ioas;
+		whole = whole && p.function.space.fd >= 0 && p.function.device_fd >= 0 &&
+			p.function.space.kind != VFIO_AUTO &&
+			(l->config.iommu == VFIO_AUTO ||
+			 l->config.iommu == p.function.space.kind) &&
+			(p.function.space.kind != VFIO_TYPE1 || p.function.group_fd >= 0);
+	}
 	if (!whole) {
 		unstore_parts(l, u);
 		parts_done(&p);
@@ -227,6 +238,7 @@ int lender_save(struct lender *l, struct error *err)
 		struct store_slot *e = &store.v[store.n++];
 
 		e->slot = *u->slot;
+		e->ioas = u->parts.function.space.ioas;
 		memcpy(e->token, u->token, sizeof(e->token));
 		if (!u->granted)
 			e->slot.lease = (struct slot_lease){0};
@@ -309,13 +321,14 @@ static int restore_slot(struct lender *l, const struct store_slot *from)
 	u->known = true;
 	s->number = from->slot.number;
 	s->lent = from->slot.lent;
+	s->iommu = from->slot.iommu;
 	memcpy(s->function.mac, from->slot.function.mac, sizeof(s->function.mac));
 	slot_drain(s, from->slot.drained);
 	restore_lease(l, u, &from->slot);
 	if (!s->lease.taken && s->state != SLOT_LEASED && adopt_parts(l, u, from)) {
 		/* As if its work had just been done. */
 		s->state = SLOT_PREPARING;
-		slot_prepared(s, u->parts.memory, u->parts.device_fd >= 0);
+		slot_prepared(s, u->parts.memory, u->parts.function.device_fd >= 0);
 	}
 	return 0;
 }
@@ -404,14 +417,16 @@ static void reap(struct lender *l, struct unit *u)
 	watch_function(l, u);
 	l->jobs--;
 	l->changed = true;
+	if (u->parts.function.device_fd >= 0)
+		s->iommu = u->parts.function.space.kind;
 	if (j->rc == 0) {
-		slot_prepared(s, u->parts.memory, u->parts.device_fd >= 0);
+		slot_prepared(s, u->parts.memory, u->parts.function.device_fd >= 0);
 		/* The MAC as the work found or made it. */
 		memcpy(s->function.mac, j->function.mac, sizeof(s->function.mac));
 		if (s->clean)
 			store_parts(l, u);
 	} else {
-		slot_failed(s, j->function_clean, u->parts.memory, u->parts.device_fd >= 0,
+		slot_failed(s, j->function_clean, u->parts.memory, u->parts.function.device_fd >= 0,
 			    j->error.text);
 		wait = RETRY_NS << (s->failures < 6 ? s->failures - 1 : 6);
 		if (s->state == SLOT_QUARANTINED) {
@@ -503,6 +518,7 @@ static int begin(struct lender *l, struct slot *s, struct error *err)
 		.suspect = s->suspect,
 		.vfs = s->vfs,
 		.return_ms = l->config.return_ms,
+		.iommu = l->config.iommu,
 		.threads = l->config.threads,
 		.cpu = l->config.cpu,
 		.done_fd = l->done_fd,
@@ -519,7 +535,7 @@ static int begin(struct lender *l, struct slot *s, struct error *err)
 		if (s->state != SLOT_PREPARING)
 			return error_set(err, EINVAL, "slot %" PRIu32 " is %s", s->number,
 					 lease_state_name((uint8_t)s->state));
-		slot_failed(s, false, u->parts.memory, u->parts.device_fd >= 0, err->text);
+		slot_failed(s, false, u->parts.memory, u->parts.function.device_fd >= 0, err->text);
 		s->not_before = monotonic_ns() + RETRY_NS;
 		return -err->code;
 	}
@@ -712,7 +728,6 @@ static int promise(struct lender *l, struct unit *u, uint64_t max, int *ret_fd, 
 	if (pool_may_grow(&l->pool, max - s->memory, err) < 0 ||
 	    growth_new(&u->parts, max, s->hugepages, &u->growth, ret_fd, err) < 0)
 		return -err->code;
-	u->growth->function = s->function;
 	u->growth->threads = l->config.threads;
 	u->growth->done_fd = l->done_fd;
 	return 0;
@@ -765,7 +780,7 @@ int lender_take(struct lender *l, struct slot *s, const struct state_process *ho
 		.function = s->function,
 		.growth = s->growth,
 		.memory_fd = u->parts.memory_fd,
-		.device_fd = u->parts.device_fd,
+		.device_fd = u->parts.function.device_fd,
 		.growth_fd = steal_fd(&growth_fd),
 	};
 	return 0;

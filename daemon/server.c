@@ -331,6 +331,7 @@ static void describe(const struct slot *s, struct lease_slot *ret)
 		.owner = slot_has_lease(s) ? (char *)s->lease.owner : NULL,
 		.kept = s->lease.kept,
 		.holder = s->lease.holder.pid,
+		.iommu = s->iommu == VFIO_AUTO ? NULL : (char *)vfio_kind_name(s->iommu),
 		.reason = *s->reason ? (char *)s->reason : NULL,
 	};
 }

@@ -26,6 +26,7 @@
 
 #include "lib/lease.h"
 #include "runtime/state.h"
+#include "vmm/vfio/lend.h"
 
 struct slot_lease {
 	char id[LEASE_ID_LEN + 1]; /* "": no lease */
@@ -49,6 +50,8 @@ struct slot {
 	bool target_open;    /* its function should be now */
 	/* Memory, function: not prepared until somebody takes the slot. */
 	bool lazy_memory, lazy_function;
+	/* What its function was opened with last; VFIO_AUTO: it has not been. */
+	enum vfio_kind iommu;
 	/* Its function may be open elsewhere, or as somebody left it. */
 	bool suspect;
 	/* Its growth is being made: no work on it before that has ended. */

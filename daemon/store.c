@@ -86,6 +86,9 @@ static struct json_object *slot_json(const struct store_slot *e)
 	put_number(j, "lent", s->lent);
 	put_number(j, "since", (uint64_t)s->since);
 	put_string(j, "token", e->token);
+	if (s->iommu != VFIO_AUTO)
+		put_string(j, "iommu", vfio_kind_name(s->iommu));
+	put_number(j, "ioas", e->ioas);
 	if (slot_has_function(s))
 		json_object_object_add(j, "function", function_json(&s->function));
 	if (slot_has_lease(s))
@@ -160,7 +163,7 @@ static int read_slot(struct json_object *j, struct store_slot *ret)
 {
 	struct json_object *o;
 	struct slot *s = &ret->slot;
-	char state[16];
+	char state[16], iommu[16];
 
 	*ret = (struct store_slot){0};
 	if (!json_object_is_type(j, json_type_object))
@@ -183,6 +186,10 @@ static int read_slot(struct json_object *j, struct store_slot *ret)
 	s->lent = get_number(j, "lent");
 	s->since = (int64_t)get_number(j, "since");
 	get_string(j, "token", ret->token, sizeof(ret->token));
+	get_string(j, "iommu", iommu, sizeof(iommu));
+	if (*iommu && vfio_kind_parse(iommu, &s->iommu) < 0)
+		return -EINVAL;
+	ret->ioas = (uint32_t)get_number(j, "ioas");
 	o = get(j, "function", json_type_object);
 	if (o)
 		read_function(o, &s->function);

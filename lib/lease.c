@@ -142,6 +142,7 @@ static void code_slot(struct msg *m, struct lease_slot *s)
 	code_text(m, &s->owner, LEASE_OWNER_MAX);
 	msg_bool(m, &s->kept);
 	msg_i32(m, &s->holder);
+	code_text(m, &s->iommu, LEASE_NAME_MAX);
 	code_text(m, &s->reason, REASON_MAX);
 	if (s->state >= SLOT_STATES)
 		m->broken = true;

@@ -41,7 +41,7 @@
 #define LEASE_SOCKET "/run/caissond/caissond.sock"
 
 /* Raised when a packet changes; both sides must agree. */
-#define LEASE_VERSION 2
+#define LEASE_VERSION 3
 
 #define LEASE_PACKET_MAX 65536u
 #define LEASE_ID_LEN 32u     /* hexadecimal digits, 128 random bits */
@@ -130,7 +130,8 @@ struct lease_slot {
 	char *owner;	/* NULL: not leased */
 	bool kept;	/* and not released yet */
 	int32_t holder; /* pid; 0: none */
-	char *reason;	/* why it is quarantined, or could not be prepared; NULL: nothing to say */
+	char *iommu;  /* what its function was opened with: "type1", "iommufd"; NULL: nothing yet */
+	char *reason; /* why it is quarantined, or could not be prepared; NULL: nothing to say */
 };
 
 struct lease_slots {

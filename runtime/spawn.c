@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/fds.h"
 #include "lib/timeline.h"
 #include "runtime/client.h"
 #include "runtime/proxy.h"
@@ -98,27 +99,6 @@ static void wait_gate(const struct pipes *p)
 		_exit(255);
 }
 
-/* Closes everything from `first` up but the n descriptors given. */
-static void close_but(int first, int *keep, unsigned int n)
-{
-	for (unsigned int i = 0; i < n; i++)
-		for (unsigned int k = i + 1; k < n; k++)
-			if (keep[k] < keep[i]) {
-				int t = keep[i];
-
-				keep[i] = keep[k];
-				keep[k] = t;
-			}
-	for (unsigned int i = 0; i < n; i++) {
-		if (keep[i] < first)
-			continue;
-		if (keep[i] > first)
-			close_range((unsigned int)first, (unsigned int)keep[i] - 1, 0);
-		first = keep[i] + 1;
-	}
-	close_range((unsigned int)first, ~0u, 0);
-}
-
 static int enter_netns(const struct spawn_proxy *o, struct error *err)
 {
 	_cleanup_close_ int fd = -1;
@@ -155,7 +135,7 @@ __attribute__((noreturn)) static void proxy_child(const struct spawn_proxy *o,
 	struct error err = {0};
 	int fd;
 
-	close_but(3 + (int)o->preserve_fds, keep, ARRAY_SIZE(keep));
+	fds_close_but(3 + (int)o->preserve_fds, keep, ARRAY_SIZE(keep));
 	if (!o->attached) {
 		setsid();
 		if (o->tty_fd >= 0)

@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "agent"))
 from wire import Reader, boolean, i32, i64, listing, string, u8, u16, u32, u64  # noqa: E402
 
-VERSION = 2
+VERSION = 3
 LEASE, TAKE, HOLD, RELEASE, LIST, DRAIN, RETRY, STATUS = range(1, 9)
 READY, LEASED, QUARANTINED = 2, 3, 5
 EAGAIN, EEXIST, ENOENT = 11, 17, 2
@@ -124,7 +124,7 @@ class Caissond:
             return b"".join((u32(n), u8(f.state), boolean(False), boolean(False), boolean(False),
                              u64(0), u64(0), u64(f.lent), i64(int(time.time())), f.encode(),
                              string(f.lease), string(f.owner), boolean(f.lease is not None),
-                             i32(0), string(None)))
+                             i32(0), string(None), string(None)))
         chosen = [(n, f) for n, f in enumerate(self.functions)
                   if owner is None or f.owner == owner]
         part, rest = chosen[first:first + 32], chosen[first + 32:]

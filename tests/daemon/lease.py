@@ -3,6 +3,7 @@
 ask for, hold on to and die with (python3 lease.py SOCKET reads a JSON request per line).
 """
 import array
+import errno
 import fcntl
 import json
 import mmap
@@ -13,7 +14,7 @@ import socket
 import struct
 import sys
 
-VERSION = 2
+VERSION = 3
 LEASE, TAKE, HOLD, RELEASE, LIST, DRAIN, RETRY, STATUS = range(1, 9)
 STATES = ["cold", "preparing", "ready", "leased", "dirty", "quarantined"]
 
@@ -62,7 +63,7 @@ class Reader:
         s["function"] = self.function()
         s["lease"], s["owner"] = self.string(), self.string()
         s["kept"], s["holder"] = self.get("?i")
-        s["reason"] = self.string()
+        s["iommu"], s["reason"] = self.string(), self.string()
         return s
 
 
@@ -186,6 +187,23 @@ class Client:
         if value is not None:
             os.pwrite(fd, struct.pack("<I", value), at + offset)
         return struct.unpack("<I", os.pread(fd, 4, at + offset))[0]
+
+    def reattach(self):
+        """Takes the function out of its DMA address space and puts it back, which the holder can with
+        iommufd: the errno value of the latter.  VFIO_DEVICE_DETACH_IOMMUFD_PT and ..._ATTACH_...; the
+        space is the one object there is of its kind.
+        """
+        fd = self.fds[-1]
+        fcntl.ioctl(fd, ord(";") << 8 | 120, struct.pack("<II", 8, 0))
+        codes = []
+        for ioas in range(1, 9):
+            try:
+                fcntl.ioctl(fd, ord(";") << 8 | 119, bytearray(struct.pack("<III", 12, 0, ioas)))
+                return 0
+            except OSError as e:
+                codes.append(e.errno)
+        # EINVAL, ENOENT: no such object, or another.
+        return next((c for c in codes if c not in (errno.EINVAL, errno.ENOENT)), codes[-1])
 
     def fork(self):
         """A process that has everything this one has."""

@@ -55,6 +55,18 @@ def test_command_refused(daemon, tmp_path):
     assert caisson("--config", config, "slots").stdout.count("\n") == 2
 
 
+def test_configuration(daemon):
+    """What it is told of DMA is checked before anything is opened; with memory alone it changes nothing."""
+    for value in ("type2", "", 1, None, ["type1"]):
+        r = daemon([{"memory": "4M"}], iommu=value).run("--check")
+        assert r.returncode == 1 and "iommu" in r.stderr and r.stderr.count("\n") == 1, r.stderr
+    for value in ("auto", "type1", "iommufd"):
+        d = daemon([{"memory": "4M"}], iommu=value)
+        assert d.run("--check").returncode == 0
+        assert d.start().wait_ready(1).slots()[0]["iommu"] is None
+        d.stop()
+
+
 def held(d):
     """Descriptors, threads, mappings and resident memory (MiB) of the daemon."""
     p = pathlib.Path(f"/proc/{d.popen.pid}")

@@ -16,6 +16,7 @@ def cards():
     why = functions.missing()
     if why:
         pytest.skip(why)
+    functions.set_up_iommu()
     found = [functions.Card(d, 7) for d in functions.physical()]
     functions.run("ip", "addr", "replace", f"{HOST}/24", "dev", found[0].name)
     return found

@@ -35,11 +35,39 @@ def missing():
     return None
 
 
-def opened(group):
-    """Whether somebody has an IOMMU group open."""
+# How the host maps for DMA: with iommufd its kernel gets the modules for it (lab/iommufd) if it has
+# none; else it is taken as it is.
+IOMMU = os.environ.get("CAISSON_TEST_IOMMU", "")
+CONTEXT = pathlib.Path("/dev/iommu")
+
+
+def set_up_iommu():
+    assert IOMMU in ("", "type1", "iommufd"), f"CAISSON_TEST_IOMMU is {IOMMU}"
+    if IOMMU == "iommufd":
+        source, build = (pathlib.Path(os.environ[f"CAISSON_{x}"]) for x in ("SOURCE", "BUILD"))
+        assert (build / "lab-iommufd/iommufd.ko").exists(), "it is not built: make lab-iommufd"
+        run(source / "lab/guest/iommufd", build / "lab-iommufd")
+    assert CONTEXT.exists() == (IOMMU == "iommufd") or not IOMMU
+
+
+def kind():
+    """What is expected to be used."""
+    return "iommufd" if CONTEXT.exists() else "type1"
+
+
+def nodes(device):
+    """The names in /dev by which a function can be opened: its group's, its own."""
+    own = next((device / "vfio-dev").iterdir()).name
+    return (pathlib.Path("/dev/vfio") / (device / "iommu_group").resolve().name,
+            pathlib.Path("/dev/vfio/devices") / own)
+
+
+def opened(device):
+    """Whether somebody has a function open."""
+    names = set(map(str, nodes(device)))
     for fd in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if os.readlink(fd) == f"/dev/vfio/{group}":
+            if os.readlink(fd) in names:
                 return True
         except OSError:
             pass

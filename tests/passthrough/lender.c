@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] [-g MIB] [-c CPUS] [-a CMDLINE]
- *	[-t SECONDS] [-H] VMM
+ *	[-t SECONDS] [-u auto|type1|iommufd] [-H] VMM
  * runs one guest with functions of the host's (bound to vfio-pci), lent as vmm/vfio/lend.h does, in
  * the monitor VMM on engine kvm.  -H: memory of 2 MiB pages.  -g: at SIGUSR1 the guest grows by so
  * much.  Standard output gets what the monitor logs: why the guest ended, and its console.
@@ -35,6 +35,7 @@ struct options {
 	char *functions[FUNCTIONS_MAX];
 	uint32_t functions_n, cpus, seconds;
 	uint64_t mib, growth_mib;
+	enum vfio_kind iommu;
 	bool hugepages;
 };
 
@@ -128,7 +129,7 @@ static void lend(const struct options *o, struct vfio_lent *lent, int memory)
 	for (uint32_t i = 0; i < o->functions_n; i++) {
 		uint64_t begin = monotonic_ns();
 
-		if (vfio_open(&lent[i], o->functions[i], &err) < 0)
+		if (vfio_open(&lent[i], o->functions[i], o->iommu, &err) < 0)
 			die(&err);
 		took("open", begin);
 		begin = monotonic_ns();
@@ -257,7 +258,7 @@ int main(int argc, char **argv)
 	struct options o = {.cmdline = (char *)"", .cpus = 1, .seconds = 120, .mib = 128};
 	int opt;
 
-	while ((opt = getopt(argc, argv, "k:i:f:m:g:c:a:t:H")) != -1)
+	while ((opt = getopt(argc, argv, "k:i:f:m:g:c:a:t:u:H")) != -1)
 		switch (opt) {
 		case 'k':
 			o.kernel = optarg;
@@ -284,6 +285,10 @@ int main(int argc, char **argv)
 		case 't':
 			o.seconds = (uint32_t)atoi(optarg);
 			break;
+		case 'u':
+			if (vfio_kind_parse(optarg, &o.iommu) < 0)
+				return 2;
+			break;
 		case 'H':
 			o.hugepages = true;
 			break;
@@ -291,8 +296,9 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	if (optind + 1 != argc || !o.kernel || !o.initrd) {
-		fprintf(stderr, "usage: lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] "
-				"[-g MIB] [-c CPUS] [-a CMDLINE] [-t SECONDS] [-H] VMM\n");
+		fprintf(stderr,
+			"usage: lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] "
+			"[-g MIB] [-c CPUS] [-a CMDLINE] [-t SECONDS] [-u IOMMU] [-H] VMM\n");
 		return 2;
 	}
 	o.vmm = argv[optind];

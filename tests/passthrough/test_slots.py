@@ -117,6 +117,63 @@ def test_kept_descriptor(cards, daemon):
     d.wait_ready(2)
 
 
+def test_iommu(cards, daemon):
+    """Each kind of DMA address space that the kernel has can be asked for; by itself the daemon takes
+    iommufd.  One that the kernel has not is not replaced by another."""
+    caisson = slots.BUILD / "caisson"
+    assert f"DMA by {functions.kind()}\n" in subprocess.run([caisson, "doctor"], text=True,
+                                                           stdout=subprocess.PIPE).stdout
+    for name in ("auto", "type1", "iommufd"):
+        d = daemon([slot(cards[0])], iommu=name).start()
+        if name == "iommufd" and functions.kind() != name:
+            refused = eventually(lambda: d.slots("quarantined"), "it is in quarantine")
+            assert "no '/dev/iommu'" in refused[0]["reason"]
+        else:
+            d.wait_ready(1)
+            kind = functions.kind() if name == "auto" else name
+            p, got = take(d, "o")
+            assert d.slots()[0]["iommu"] == kind
+            assert f"DMA by {kind}\n" in functions.run(caisson, "slots", "--socket", d.socket)
+            assert p.register(offset=0x8) != 0xffffffff
+            p.die()
+            d.wait_ready(1)
+        d.stop()
+
+
+@pytest.fixture
+def iommufd(cards):
+    if functions.kind() != "iommufd":
+        pytest.skip("hardware: this kernel has no iommufd")
+
+
+def test_reattach(cards, daemon, iommufd):
+    """Who holds a function can take it out of its address space, and gets nothing for it: what the daemon
+    has in its memory by then, at the same places, is other guests'."""
+    d = daemon([slot(cards[0], 1), {"memory": "32M", "count": 4}]).start().wait_ready(5)
+    p, got = take(d, "o")
+    assert p.reattach() == errno.EFAULT
+    p.die()
+    d.wait_ready(5)
+    p, got = take(d, "o")
+    assert p.register(offset=0x8) != 0xffffffff
+
+
+def test_without_groups(cards, daemon, iommufd):
+    """A kernel that has no groups: whether a function is open is seen all the same."""
+    d = daemon([slot(cards[0])]).start().wait_ready(1)
+    p, got = take(d, "o")
+    copy = p.fork()
+    # Until the function is bound again.
+    group, _ = functions.nodes(cards[0].functions[0].device)
+    group.unlink()
+    p.die()
+    eventually(lambda: d.slots("quarantined"), "it is in quarantine")
+    assert "did not come back" in d.slots("quarantined")[0]["reason"]
+    os.kill(copy, signal.SIGKILL)
+    d.wait_ready(1)
+    assert group.exists()
+
+
 def test_other_memory(cards, daemon):
     """A function whose memory is decided when it is taken; of what another slot has ready."""
     d = daemon([slot(cards[0], 1, "0"), {"memory": "64M"}]).start().wait_ready(2)
@@ -270,6 +327,14 @@ def test_systemd(cards, tmp_path):
         q, got = take(d, "q")
         assert q.is_zero() and q.register(offset=0x8) != 0xffffffff
         assert before
+        if functions.kind() == "iommufd":
+            q.die()
+            d.wait_ready(3)
+            # What systemd keeps is not what it is to be any more.
+            config.write_text(config.read_text().replace("{", '{"iommu": "type1", ', 1))
+            functions.run("systemctl", "restart", "caissond-test")
+            d.wait_ready(3)
+            assert [s["iommu"] for s in d.slots()] == ["type1", "type1", None]
     finally:
         d.done()
         subprocess.run(["systemctl", "stop", "caissond-test"])

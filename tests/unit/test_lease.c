@@ -117,7 +117,9 @@ static void test_requests_out_of_bounds(void **state)
 static void test_damaged(void **state)
 {
 	struct lease_slot slots[2] = {
-		{.number = 1, .function = {.address = "0000:01:10.0", .pf = "ens5"}},
+		{.number = 1,
+		 .function = {.address = "0000:01:10.0", .pf = "ens5"},
+		 .iommu = (char *)"iommufd"},
 		{.number = 2, .lease = (char *)"ab", .owner = (char *)"me", .reason = (char *)"no"},
 	};
 	struct lease_reply in = {.head = {LEASE_VERSION, LEASE_LIST}, .slots = slots, .slots_n = 2};

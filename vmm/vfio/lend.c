@@ -3,14 +3,53 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vfio.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/vfio/space.h"
+
+static const struct {
+	const char *name;
+	const struct vfio_ops *ops;
+} kinds[VFIO_KINDS] = {
+	[VFIO_AUTO] = {"auto", NULL},
+	[VFIO_TYPE1] = {"type1", &vfio_type1},
+	[VFIO_IOMMUFD] = {"iommufd", &vfio_iommufd},
+};
+
+const char *vfio_kind_name(enum vfio_kind kind)
+{
+	return kind < VFIO_KINDS ? kinds[kind].name : "";
+}
+
+int vfio_kind_parse(const char *name, enum vfio_kind *ret)
+{
+	for (unsigned int i = 0; i < VFIO_KINDS; i++)
+		if (strcmp(name, kinds[i].name) == 0) {
+			*ret = (enum vfio_kind)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/*
+ * iommufd first: it is where the kernel goes, and type1 is what it keeps for programs that know
+ * nothing else.  What it would cost in safety is paid for in vmm/vfio/iommufd.c.
+ */
+static enum vfio_kind choose(const char *address)
+{
+	struct error ignored;
+
+	return vfio_iommufd.probe(address, &ignored) == 0 ? VFIO_IOMMUFD : VFIO_TYPE1;
+}
+
+int vfio_kind_of_host(enum vfio_kind *ret, struct error *err)
+{
+	*ret = choose(NULL);
+	return kinds[*ret].ops->probe(NULL, err);
+}
 
 static bool address_valid(const char *a)
 {
@@ -26,8 +65,7 @@ static bool address_valid(const char *a)
 	return true;
 }
 
-/* The last part of where a link of the device in sysfs points to; "" if there is no such link. */
-static void link_name(const char *address, const char *link, char *ret, size_t size)
+void vfio_link_name(const char *address, const char *link, char *ret, size_t size)
 {
 	char path[128], target[512];
 	ssize_t n;
@@ -43,13 +81,13 @@ static void link_name(const char *address, const char *link, char *ret, size_t s
 	snprintf(ret, size, "%s", last ? last + 1 : target);
 }
 
-static int open_group(struct vfio_lent *v, struct error *err)
+/* Bound to vfio-pci, and behind an IOMMU. */
+static int check_bound(const char *address, struct error *err)
 {
-	struct vfio_group_status status = {.argsz = sizeof(status)};
-	char group[32], driver[64], path[64];
+	char group[32], driver[64];
 
-	link_name(v->address, "iommu_group", group, sizeof(group));
-	link_name(v->address, "driver", driver, sizeof(driver));
+	vfio_link_name(address, "iommu_group", group, sizeof(group));
+	vfio_link_name(address, "driver", driver, sizeof(driver));
 	if (!*group)
 		return error_set(err, ENODEV,
 				 "there is no such function, or no IOMMU translates for it");
@@ -57,44 +95,20 @@ static int open_group(struct vfio_lent *v, struct error *err)
 		return error_set(err, ENODEV, "it is bound to %s%s%s, not to vfio-pci",
 				 *driver ? "'" : "", *driver ? driver : "nothing",
 				 *driver ? "'" : "");
-	snprintf(path, sizeof(path), "/dev/vfio/%s", group);
-	v->group_fd = open(path, O_RDWR | O_CLOEXEC);
-	if (v->group_fd < 0 && errno == EBUSY)
-		return error_set(err, EBUSY, "somebody else has '%s' open", path);
-	if (v->group_fd < 0)
-		return error_errno(err, "open '%s'", path);
-	if (ioctl(v->group_fd, VFIO_GROUP_GET_STATUS, &status) < 0)
-		return error_errno(err, "'%s'", path);
-	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
-		return error_set(
-			err, EPERM,
-			"its IOMMU group %s holds other devices that are in use by the host",
-			group);
 	return 0;
 }
 
-static int open_all(struct vfio_lent *v, struct error *err)
+static int open_as(struct vfio_lent *v, enum vfio_kind kind, struct error *err)
 {
-	if (open_group(v, err) < 0)
+	if (check_bound(v->address, err) < 0)
 		return -err->code;
-	v->container_fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	if (v->container_fd < 0)
-		return error_errno(err, "open '/dev/vfio/vfio'");
-	if (ioctl(v->container_fd, VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
-	    ioctl(v->container_fd, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) <= 0)
-		return error_set(err, ENOTSUP,
-				 "the host's VFIO has no type1 IOMMU (module vfio_iommu_type1)");
-	if (ioctl(v->group_fd, VFIO_GROUP_SET_CONTAINER, &v->container_fd) < 0)
-		return error_errno(err, "put its group into a container");
-	if (ioctl(v->container_fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
-		return error_errno(err, "make an IOMMU domain");
-	v->device_fd = ioctl(v->group_fd, VFIO_GROUP_GET_DEVICE_FD, v->address);
-	if (v->device_fd < 0)
-		return error_errno(err, "open it");
-	return 0;
+	v->space.kind = kind == VFIO_AUTO ? choose(v->address) : kind;
+	if (kinds[v->space.kind].ops->probe(v->address, err) < 0)
+		return -err->code;
+	return kinds[v->space.kind].ops->open(v, err);
 }
 
-int vfio_open(struct vfio_lent *v, const char *address, struct error *err)
+int vfio_open(struct vfio_lent *v, const char *address, enum vfio_kind kind, struct error *err)
 {
 	*v = VFIO_LENT_NONE;
 	if (!address_valid(address))
@@ -102,54 +116,54 @@ int vfio_open(struct vfio_lent *v, const char *address, struct error *err)
 				 "'%s' is not the address of a function, as in 0000:3b:00.1",
 				 address);
 	snprintf(v->address, sizeof(v->address), "%s", address);
-	if (open_all(v, err) < 0) {
+	if (open_as(v, kind, err) < 0) {
 		vfio_close(v);
 		return error_wrap(err, "function %s", address);
 	}
 	return 0;
 }
 
+int vfio_is_open(const char *address)
+{
+	int rc = vfio_type1.is_open(address);
+
+	return rc == -ENOENT ? vfio_iommufd.is_open(address) : rc;
+}
+
 void vfio_close(struct vfio_lent *v)
 {
 	cleanup_close(&v->device_fd);
 	cleanup_close(&v->group_fd);
-	cleanup_close(&v->container_fd);
+	cleanup_close(&v->space.fd);
 	*v = VFIO_LENT_NONE;
 }
 
-static int unmap_range(const struct vfio_lent *v, uint64_t at, uint64_t size, uint32_t flags)
+int vfio_dup_space(const struct vfio_lent *v, struct vfio_lent *ret, struct error *err)
 {
-	struct vfio_iommu_type1_dma_unmap u = {
-		.argsz = sizeof(u), .flags = flags, .iova = at, .size = size};
-
-	return ioctl(v->container_fd, VFIO_IOMMU_UNMAP_DMA, &u) < 0 ? -errno : 0;
+	*ret = *v;
+	ret->group_fd = ret->device_fd = -1;
+	ret->space.fd = fcntl(v->space.fd, F_DUPFD_CLOEXEC, 0);
+	return ret->space.fd < 0 ? error_errno(err, "duplicate a descriptor") : 0;
 }
 
-int vfio_map_extent(struct vfio_lent *v, int memfd, const struct mem_extent *e, struct error *err)
+int vfio_map_extent(const struct vfio_lent *v, int memfd, const struct mem_extent *e,
+		    struct error *err)
 {
-	struct vfio_iommu_type1_dma_map m = {
-		.argsz = sizeof(m),
-		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-		.iova = e->base.v,
-		.size = e->size,
-	};
-	void *at = mmap(NULL, e->size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, (off_t)e->offset);
-	int rc;
+	const unsigned long long at = e->base.v, size = e->size;
+	int rc = kinds[v->space.kind].ops->map(&v->space, memfd, e->offset, size, at);
 
-	if (at == MAP_FAILED)
-		return error_errno(err, "function %s: map %llu bytes of guest memory", v->address,
-				   (unsigned long long)e->size);
-	m.vaddr = (uintptr_t)at;
-	rc = ioctl(v->container_fd, VFIO_IOMMU_MAP_DMA, &m) < 0
-		     ? error_errno(err, "function %s: map %llu bytes at 0x%llx for DMA", v->address,
-				   (unsigned long long)e->size, (unsigned long long)e->base.v)
-		     : 0;
-	/* The pages are pinned: where we had them is of no interest any more. */
-	munmap(at, e->size);
-	return rc;
+	if (rc == -ERANGE)
+		return error_set(err, ERANGE,
+				 "function %s: its IOMMU does not translate all of the %llu bytes "
+				 "at 0x%llx",
+				 v->address, size, at);
+	errno = -rc;
+	return rc < 0 ? error_errno(err, "function %s: map %llu bytes at 0x%llx for DMA",
+				    v->address, size, at)
+		      : 0;
 }
 
-int vfio_map(struct vfio_lent *v, int memfd, uint64_t size, struct error *err)
+int vfio_map(const struct vfio_lent *v, int memfd, uint64_t size, struct error *err)
 {
 	struct mem_extent e[MEM_EXTENTS_MAX];
 	const unsigned int n = mem_layout(size, e);
@@ -160,27 +174,16 @@ int vfio_map(struct vfio_lent *v, int memfd, uint64_t size, struct error *err)
 	for (unsigned int i = 0; i < n; i++)
 		if (vfio_map_extent(v, memfd, &e[i], err) < 0) {
 			while (i-- > 0)
-				unmap_range(v, e[i].base.v, e[i].size, 0);
+				kinds[v->space.kind].ops->unmap(&v->space, e[i].base.v, e[i].size);
 			return -err->code;
 		}
 	return 0;
 }
 
-int vfio_unmap(struct vfio_lent *v, struct error *err)
+int vfio_unmap(const struct vfio_lent *v, struct error *err)
 {
-	int rc = unmap_range(v, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL);
+	int rc = kinds[v->space.kind].ops->unmap_all(&v->space);
 
-	/* Kernels before 5.12: everything between the ends, in two steps that do not overflow. */
-	if (rc == -EINVAL || rc == -ENOTTY) {
-		rc = unmap_range(v, 0, 1ull << 63, 0);
-		if (rc == 0)
-			rc = unmap_range(v, 1ull << 63, (1ull << 63) - 4096, 0);
-	}
 	errno = -rc;
 	return rc < 0 ? error_errno(err, "function %s: unmap its memory", v->address) : 0;
-}
-
-bool vfio_coherent(const struct vfio_lent *v)
-{
-	return ioctl(v->container_fd, VFIO_CHECK_EXTENSION, VFIO_DMA_CC_IOMMU) > 0;
 }
