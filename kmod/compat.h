@@ -9,6 +9,12 @@
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#include <asm/cpuid.h>
+#else
+#include <asm/cpuid/api.h>
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
 static inline void hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*f)(struct hrtimer *),
 				 clockid_t clock, enum hrtimer_mode mode)
