@@ -71,7 +71,7 @@ check-sanitize: ## all tests with ASan and UBSan
 fuzz: setup-check setup-build ## fuzz the parsers, FUZZ_SECONDS (60) each
 	@tests/fuzz/run
 
-# A host of the lab: kvm, sriov, cki (`lab/lab hosts`).
+# A host of the lab: kvm, sriov, cki, cki-vf (`lab/lab hosts`).
 HOST ?= kvm
 
 .PHONY: setup-lab

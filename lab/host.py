@@ -25,6 +25,7 @@ class Host:
     cpu: str = "max"        # QEMU's CPU model and flags; under ACCEL=kvm it is the machine's own
     iommu: str = "none"
     nics: int = 0           # igb, each behind its own root port, all on one wire
+    spares: int = 0         # two functions that no driver takes: memory, registers with MSI-X
     hugepages: int = 0      # of 2 MiB, set aside at boot
     modules: str = ""       # loaded before the first process
     append: str = ""        # kernel command line, beside the lab's own

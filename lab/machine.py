@@ -52,6 +52,17 @@ def nic_arguments(count):
     return words
 
 
+def spare_arguments(count):
+    """Functions for tests that lend one: ivshmem (memory in a prefetchable BAR of 4 MiB), and an NVMe
+    controller without a disk (registers, and an MSI-X table among them)."""
+    words = []
+    for n in range(count):
+        words += ["-object", f"memory-backend-ram,id=spare{n},size=4M,share=on",
+                  "-device", f"ivshmem-plain,memdev=spare{n}",
+                  "-device", f"nvme,serial=spare{n}"]
+    return words
+
+
 def iommu_arguments(kind):
     return {"none": [], "intel": ["-device", "intel-iommu,intremap=on"],
             "amd": ["-device", "amd-iommu,intremap=on"]}[kind]
@@ -101,4 +112,4 @@ def machine_command(host, image, shares, icount=False):
         words += ["-fsdev", f"local,id={tag},path={path},security_model=none,multidevs=remap"
                             + ("" if writable else ",readonly=on"),
                   "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
-    return words + nic_arguments(host.nics)
+    return words + nic_arguments(host.nics) + spare_arguments(host.spares)
