@@ -28,6 +28,7 @@ static const char *const names[CAISSON_COUNTERS] = {
 	[COUNT_NMI_ENTRY_CODE] = "nmi_entry_code",
 	[COUNT_NMI_GATE] = "nmi_gate",
 	[COUNT_KILL] = "kill",
+	[COUNT_REVOKE] = "revoke",
 	[COUNT_SHOOTDOWN] = "shootdown",
 	[COUNT_RAISE] = "raise",
 	[COUNT_IRQ] = "irq",

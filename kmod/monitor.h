@@ -5,6 +5,7 @@
 
 #include <linux/hrtimer.h>
 #include <linux/kref.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -32,6 +33,7 @@ enum caisson_counter {
 	COUNT_NMI_ENTRY_CODE, /* of them, those in the entry code */
 	COUNT_NMI_GATE,	      /* of these, those in the pks gate */
 	COUNT_KILL,
+	COUNT_REVOKE,	 /* sandboxes that have lost a window */
 	COUNT_SHOOTDOWN, /* of translations that other vCPUs may have */
 	COUNT_RAISE,	 /* hypercalls that raise events */
 	COUNT_IRQ,	 /* events by eventfd */
@@ -114,6 +116,13 @@ struct caisson_doorbell {
 	struct eventfd_ctx *eventfd;
 };
 
+/* A window, as the monitor process has it mapped. */
+struct caisson_lent {
+	struct mmu_interval_notifier notifier;
+	struct caisson_sandbox *sandbox;
+	bool given; /* the rules know it; under the tables' lock */
+};
+
 struct caisson_sandbox {
 	struct kref ref; /* the descriptor's, and each vCPU's */
 	struct mm_struct *mm;
@@ -121,11 +130,13 @@ struct caisson_sandbox {
 	struct page **pages; /* pinned; the first of each huge page, pages_n of them */
 	unsigned int pages_n;
 	unsigned int table_blocks;
-	unsigned int vcpus_n, irqs_n, doorbells_n;
+	unsigned int vcpus_n, irqs_n, doorbells_n, lent_n;
 	/* As many as vcpus_n and doorbells_n say; until the end, so read without the lock. */
 	struct caisson_vcpu *vcpus[CAISSON_VCPUS_MAX];
 	struct caisson_doorbell doorbells[CAISSON_IOEVENTFDS_MAX];
 	struct caisson_irq *irqs; /* a list; only to free them */
+	struct caisson_lent lent[CAISSON_WINDOWS_MAX];
+	bool revoked; /* a window was: no vCPU enters; set once, under the tables' lock */
 	/* A page of its own.  All but roots[].entered under its lock, which is inside `lock`. */
 	struct caisson_tables *tables;
 	struct caisson_gate gate;
@@ -178,6 +189,7 @@ long caisson_vcpu_start(struct caisson_vcpu *v, const struct caisson_registers *
 struct caisson_vcpu_page *caisson_vcpu_page(struct caisson_vcpu *v);
 void caisson_vcpu_raise(struct caisson_vcpu *v, unsigned int event);
 long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set);
+void caisson_vcpus_end(struct caisson_sandbox *s);
 
 /* call.c */
 bool caisson_call(struct caisson_vcpu *v);
@@ -187,5 +199,9 @@ int caisson_irq_add(struct caisson_sandbox *s, const struct caisson_irqfd __user
 int caisson_doorbell_add(struct caisson_sandbox *s, const struct caisson_ioeventfd __user *arg);
 bool caisson_doorbell_ring(struct caisson_sandbox *s, const u64 argument[4]);
 void caisson_eventfds_done(struct caisson_sandbox *s);
+
+/* window.c */
+int caisson_window_lend(struct caisson_sandbox *s, struct caisson_window_add __user *arg);
+void caisson_windows_done(struct caisson_sandbox *s);
 
 #endif

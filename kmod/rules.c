@@ -73,10 +73,10 @@ static __u64 clock_tick(struct caisson_tables *t)
 	return __atomic_add_fetch(&t->clock, 1, __ATOMIC_SEQ_CST);
 }
 
-struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 address)
+/* The first block from `number` on, by its index; blocks_n: none. */
+static __u32 block_from(const struct caisson_tables *t, __u64 number)
 {
-	struct caisson_block *blocks = blocks_of(t);
-	__u64 number = address >> CAISSON_BLOCK_SHIFT;
+	const struct caisson_block *blocks = blocks_of(t);
 	__u32 low = 0, high = t->blocks_n;
 
 	while (low < high) {
@@ -87,9 +87,18 @@ struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 a
 		else
 			high = middle;
 	}
-	if (low == t->blocks_n || blocks[low].number != number)
+	return low;
+}
+
+struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 address)
+{
+	struct caisson_block *blocks = blocks_of(t);
+	__u64 number = address >> CAISSON_BLOCK_SHIFT;
+	__u32 i = block_from(t, number);
+
+	if (i == t->blocks_n || blocks[i].number != number)
 		return NULL;
-	return &blocks[low];
+	return &blocks[i];
 }
 
 static __u32 frame_index(__u64 address)
@@ -195,6 +204,39 @@ int caisson_table_free(struct caisson_tables *t, __u64 address)
 	frame->level = 0;
 	return 0;
 }
+
+#ifndef CAISSON_GATE
+bool caisson_window_overlaps(const struct caisson_tables *t, __u64 start, __u64 end)
+{
+	for (__u32 i = 0; i < t->windows_n; i++)
+		if (start < t->windows[i].end && t->windows[i].start < end)
+			return true;
+	return false;
+}
+
+static bool block_overlaps(const struct caisson_tables *t, __u64 start, __u64 end)
+{
+	const __u32 i = block_from(t, start >> CAISSON_BLOCK_SHIFT);
+
+	return i < t->blocks_n && blocks_of(t)[i].number <= (end - 1) >> CAISSON_BLOCK_SHIFT;
+}
+
+int caisson_window_add(struct caisson_tables *t, __u64 start, __u64 end, __u64 cache)
+{
+	if (!HOLDS(45, ((start | end) & 4095) == 0) || !HOLDS(46, start < end) ||
+	    !HOLDS(47, end <= CAISSON_PTE_FAR) ||
+	    !HOLDS(48, (cache & ~CAISSON_PTE_PWT) == CAISSON_PTE_PCD))
+		return -EINVAL;
+	if (!HOLDS(49, !block_overlaps(t, start, end)) ||
+	    !HOLDS(50, !caisson_window_overlaps(t, start, end)))
+		return -EEXIST;
+	if (!HOLDS(51, t->windows_n < CAISSON_WINDOWS_MAX))
+		return -E2BIG;
+	t->windows[t->windows_n++] =
+		(struct caisson_window){.start = start, .end = end, .cache = cache};
+	return 0;
+}
+#endif
 
 static const struct caisson_window *window_find(const struct caisson_tables *t, __u64 address)
 {

@@ -94,6 +94,14 @@ struct caisson_tables {
 /* The block at a physical address, or NULL. */
 struct caisson_block *caisson_block_find(const struct caisson_tables *t, __u64 address);
 
+/* Makes start to end - 1 (physical) a window; `cache` is CAISSON_PTE_PCD, or that and _PWT.  For
+ * the sandbox's life.  EINVAL: not whole pages, none, or no address of a device's; other cache
+ * bits; EEXIST: a block or a window is there; E2BIG: there are CAISSON_WINDOWS_MAX. */
+int caisson_window_add(struct caisson_tables *t, __u64 start, __u64 end, __u64 cache);
+
+/* Whether a window has any of these addresses. */
+bool caisson_window_overlaps(const struct caisson_tables *t, __u64 start, __u64 end);
+
 /* Makes a free frame an empty table of `level`.  EAGAIN: a vCPU in the guest may still know the
  * frame from before; have all of them leave the guest, and call again.  ENOENT: no frame; EBUSY:
  * not free. */

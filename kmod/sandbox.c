@@ -76,6 +76,13 @@ static int blocks_add(struct caisson_sandbox *s, const struct caisson_block *mor
 			kvfree(blocks);
 			return -EEXIST;
 		}
+	/* Memory and registers cannot be at one place; if they were, it would be neither. */
+	for (u32 i = 0; i < n; i++)
+		if (caisson_window_overlaps(t, more[i].number << CAISSON_BLOCK_SHIFT,
+					    (more[i].number + 1) << CAISSON_BLOCK_SHIFT)) {
+			kvfree(blocks);
+			return -EEXIST;
+		}
 	flags = caisson_tables_lock(s);
 	old = t->blocks;
 	t->blocks = blocks;
@@ -318,7 +325,8 @@ static void sandbox_free(struct kref *ref)
 {
 	struct caisson_sandbox *s = container_of(ref, struct caisson_sandbox, ref);
 
-	/* Who raises events first, then what they are raised on. */
+	/* Who raises events or ends vCPUs first, then what they do that to. */
+	caisson_windows_done(s);
 	caisson_eventfds_done(s);
 	for (u32 i = 0; i < s->vcpus_n; i++)
 		caisson_vcpu_free(s->vcpus[i]);
@@ -375,6 +383,9 @@ static long sandbox_ioctl(struct file *file, unsigned int request, unsigned long
 		break;
 	case CAISSON_ADD_TABLES:
 		result = tables_add(s, arg);
+		break;
+	case CAISSON_ADD_WINDOW:
+		result = caisson_window_lend(s, arg);
 		break;
 	case CAISSON_ADD_VCPU:
 		result = caisson_vcpu_open(s);

@@ -67,6 +67,7 @@ enum next {
 	NEXT_HALT,
 	NEXT_USER, /* to user space and back, for the FPU */
 	NEXT_EXIT, /* run->exit says */
+	NEXT_REVOKED,
 	NEXT_ERROR,
 };
 
@@ -166,6 +167,16 @@ static enum next kill(struct caisson_vcpu *v, const struct caisson_trap *t, cons
 		  "%s (vector %llu, error %#llx, at %#llx:%#llx)", why, t->vector, t->error, t->cs,
 		  t->rip);
 	return NEXT_EXIT;
+}
+
+static void kill_revoked(struct caisson_vcpu *v)
+{
+	caisson_count(COUNT_KILL);
+	v->dead = true;
+	v->run->exit = CAISSON_EXIT_KILLED;
+	strscpy(v->run->text,
+		"a window was taken away: its function was reset, removed or unmapped",
+		sizeof(v->run->text));
 }
 
 static const char *why_monitor_faulted(const struct caisson_trap *t)
@@ -464,6 +475,18 @@ static void count_answered(struct caisson_vcpu *v)
 	}
 }
 
+/*
+ * Whether a window was taken away: looked at when the others can see that we are entering (see
+ * caisson_vcpus_end()).  The pks gate may have the tables' lock, and is let through in any case: it
+ * was entered since interrupts went off, so whoever took the window has the CPU's interrupt
+ * pending, and that is what comes when the gate is through, before the guest.
+ */
+static bool is_over(const struct caisson_vcpu *v)
+{
+	return READ_ONCE(v->sandbox->revoked) && !(v->resuming && is_gate(v->resume.rip)) &&
+	       DUTY(146);
+}
+
 /* One stay in the guest. */
 static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 {
@@ -479,6 +502,10 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 		((struct caisson_gate_vcpu *)v->view.page[PAGE_GATE])->known =
 			READ_ONCE(tables->removed);
 	caisson_root_enter(tables, v->number);
+	if (is_over(v)) {
+		caisson_root_leave(tables, v->number);
+		return NEXT_REVOKED;
+	}
 	t = trap_at(v, caisson_switch(&s));
 	caisson_root_leave(tables, v->number);
 	count_answered(v);
@@ -555,6 +582,9 @@ static long run(struct caisson_vcpu *v)
 		case NEXT_AGAIN:
 			trace_caisson_hypercall(v);
 			break;
+		case NEXT_REVOKED:
+			kill_revoked(v);
+			fallthrough;
 		case NEXT_EXIT:
 			trace_caisson_kill(v);
 			return 0;
@@ -571,7 +601,8 @@ static long run(struct caisson_vcpu *v)
 			trace_caisson_hypercall(v);
 			if (!READ_ONCE(caisson_vcpu_page(v)->events))
 				caisson_count(COUNT_SLEEP);
-			wait_event_interruptible(v->wait, READ_ONCE(caisson_vcpu_page(v)->events));
+			wait_event_interruptible(v->wait, READ_ONCE(caisson_vcpu_page(v)->events) ||
+								  READ_ONCE(v->sandbox->revoked));
 			break;
 		default:
 			break;
@@ -584,8 +615,10 @@ static long wait_for_start(struct caisson_vcpu *v)
 {
 	if (READ_ONCE(v->run->immediate_exit))
 		return -EINTR;
-	return wait_event_interruptible(v->wait, smp_load_acquire(&v->state) != VCPU_NEW) ? -EINTR
-											  : 0;
+	return wait_event_interruptible(v->wait, smp_load_acquire(&v->state) != VCPU_NEW ||
+							 READ_ONCE(v->sandbox->revoked))
+		       ? -EINTR
+		       : 0;
 }
 
 static long vcpu_run(struct caisson_vcpu *v)
@@ -660,6 +693,27 @@ long caisson_vcpus_leave(struct caisson_sandbox *s, u64 set)
 	preempt_enable();
 	free_cpumask_var(cpus);
 	return 0;
+}
+
+/*
+ * After `revoked` was set: no vCPU is in the guest when this returns, and none enters again.  A
+ * vCPU says where it is, and that it enters, before it looks at `revoked` (a full barrier between,
+ * as here): it sees that, or its CPU is interrupted, and has handled that when it has left the
+ * guest. Whether it is in the guest just now is not asked: it may be between two halves of the pks
+ * gate.  (What follows the notifier, the flush of the process's own translations, interrupts the
+ * same CPUs, but for those that flush without: no test can show that this is needed.)  Does not
+ * sleep, nor allocate; interrupts are on.
+ */
+void caisson_vcpus_end(struct caisson_sandbox *s)
+{
+	const u32 n = smp_load_acquire(&s->vcpus_n);
+
+	smp_mb();
+	for (u32 i = 0; i < n; i++) {
+		smp_call_function_single(READ_ONCE(s->vcpus[i]->cpu), nothing, NULL, true);
+		if (DUTY(148))
+			wake_up(&s->vcpus[i]->wait);
+	}
 }
 
 /* --- Life

@@ -216,6 +216,25 @@ struct caisson_registers {
 	__u64 root; /* physical address of the level-4 table; 0: as before */
 };
 
+/*
+ * An MMIO window: registers of a PCI function, which the caller has mapped (VM_PFNMAP, shared,
+ * writable, not cached: as vfio-pci maps them), for the guest at the addresses that the host has
+ * them at.  Leaves there have PCD, and neither PWT nor PAT.
+ *
+ * When the caller's mapping goes away or changes (unmapped, also by its end; reset, or memory
+ * switched off, by vfio-pci; the function removed), so does the guest's: no vCPU is in the guest
+ * any more before that goes on, and all are CAISSON_EXIT_KILLED from then on.
+ *
+ * EINVAL: not whole pages, no such mapping, not in one piece; EACCES: not writable; EFAULT: the
+ * registers cannot be had; EPERM: not within one memory BAR of a function, or with entries of its
+ * MSI-X table; EEXIST: the sandbox has memory or a window there; E2BIG: too many, or too large;
+ * EAGAIN: it changed meanwhile; ENODEV: it has lost a window.
+ */
+struct caisson_window_add {
+	__u64 address, size; /* in the caller; multiples of 4096 */
+	__u64 physical;	     /* out */
+};
+
 /* Who writes the eventfd raises the event, also if that was before.  Until the sandbox ends. */
 struct caisson_irqfd {
 	__s32 fd;
@@ -262,6 +281,7 @@ struct caisson_run {
 #define CAISSON_IRQFD _IOW(CAISSON_IOC, 5, struct caisson_irqfd)
 #define CAISSON_IOEVENTFD _IOW(CAISSON_IOC, 6, struct caisson_ioeventfd)
 #define CAISSON_GET_TSC_KHZ _IO(CAISSON_IOC, 7) /* the TSC's rate as the host knows it */
+#define CAISSON_ADD_WINDOW _IOWR(CAISSON_IOC, 8, struct caisson_window_add)
 /* Of a vCPU: */
 #define CAISSON_SET_REGISTERS _IOW(CAISSON_IOC, 16, struct caisson_registers)
 /* 0 with run->exit; EINTR, after which it goes on.  A vCPU that has not been told where to begin

@@ -32,10 +32,13 @@
 
 static const __u64 data_blocks[] = {0x100, 0x101, 0x103, 0x200};
 static const __u64 table_blocks[] = {0x102, 0x150};
-static const struct {
+/* What a device has; those that are lent, and when, is the driver's to choose. */
+static const struct window {
 	__u64 start, end, cache;
-} windows[] = {{0x300 * BLOCK + 0x3000, 0x300 * BLOCK + 0x7000, CAISSON_PTE_PCD},
-	       {0x310 * BLOCK, 0x310 * BLOCK + 0x1000, CAISSON_PTE_PAT}};
+} lendable[] = {{0x300 * BLOCK + 0x3000, 0x300 * BLOCK + 0x7000, CAISSON_PTE_PCD},
+		{0x310 * BLOCK, 0x310 * BLOCK + 0x1000, CAISSON_PTE_PCD | CAISSON_PTE_PWT},
+		{0x310 * BLOCK + 0x1000, 0x313 * BLOCK, CAISSON_PTE_PCD},
+		{(1ull << 51) - BLOCK, 1ull << 51, CAISSON_PTE_PCD}};
 /* Neighbours, the host's, another sandbox's, the vCPUs' own roots. */
 static const __u64 foreign[] = {0,
 				0x0ff * BLOCK,
@@ -76,6 +79,8 @@ static struct {
 	__u64 dropped; /* step at which it lost its last reference */
 } model[FRAMES];
 
+static struct window windows[CAISSON_WINDOWS_MAX];
+static unsigned int windows_n;
 static int model_root[VCPUS]; /* frame, or -1 */
 static __u64 entered[VCPUS];  /* step; 0: not in the guest */
 
@@ -121,7 +126,7 @@ static enum owner owner_of(__u64 address, __u64 *ret_cache)
 	for (unsigned int i = 0; i < ARRAY(table_blocks); i++)
 		if (address / BLOCK == table_blocks[i])
 			return TABLE;
-	for (unsigned int i = 0; i < ARRAY(windows); i++)
+	for (unsigned int i = 0; i < windows_n; i++)
 		if (address >= windows[i].start && address < windows[i].end) {
 			*ret_cache = windows[i].cache;
 			return WINDOW;
@@ -345,7 +350,8 @@ static __u64 random_flags(void)
 
 static __u64 random_value(void)
 {
-	const unsigned int window = (unsigned int)below(ARRAY(windows));
+	const struct window *window = windows_n && below(8) ? &windows[below(windows_n)]
+							    : &lendable[below(ARRAY(lendable))];
 	__u64 data = data_blocks[below(ARRAY(data_blocks))] * BLOCK;
 
 	switch (below(12)) {
@@ -367,8 +373,8 @@ static __u64 random_value(void)
 			~(below(8) ? CAISSON_PTE_W | CAISSON_PTE_U : 0)) |
 		       CAISSON_PTE_NX | CAISSON_PTE_PS;
 	case 8:
-		return windows[window].start | random_flags() | CAISSON_PTE_NX |
-		       windows[window].cache;
+		return (window->start + below((window->end - window->start) / 4096) * 4096) |
+		       random_flags() | CAISSON_PTE_NX | window->cache;
 	case 9:
 		return foreign[below(ARRAY(foreign))] | random_flags() |
 		       (below(2) ? CAISSON_PTE_PS : 0) | (below(2) ? CAISSON_PTE_NX : 0);
@@ -554,6 +560,83 @@ static void do_recycle(void)
 			entry_set(address_of(f) + indices[i] * 8, (int)f, i, 0);
 	table_free(address_of(f), (int)f);
 	table_new(address_of(f), (int)f, 1 + below(4));
+}
+
+/* --- Windows ---------------------------------------------------------------------------------- */
+
+static bool overlap(const struct window *w, __u64 start, __u64 end)
+{
+	return w->start < end && start < w->end;
+}
+
+static bool may_lend(const struct window *w)
+{
+	if (w->start % 4096 || w->end % 4096 || w->start >= w->end || w->end > 1ull << 51 ||
+	    (w->cache != CAISSON_PTE_PCD && w->cache != (CAISSON_PTE_PCD | CAISSON_PTE_PWT)) ||
+	    windows_n == CAISSON_WINDOWS_MAX)
+		return false;
+	for (unsigned int i = 0; i < windows_n; i++)
+		if (overlap(&windows[i], w->start, w->end))
+			return false;
+	for (unsigned int i = 0; i < ARRAY(data_blocks); i++)
+		if (overlap(w, data_blocks[i] * BLOCK, (data_blocks[i] + 1) * BLOCK))
+			return false;
+	for (unsigned int i = 0; i < ARRAY(table_blocks); i++)
+		if (overlap(w, table_blocks[i] * BLOCK, (table_blocks[i] + 1) * BLOCK))
+			return false;
+	return true;
+}
+
+static struct window random_window(void)
+{
+	struct window w = lendable[below(ARRAY(lendable))];
+	const __u64 block = (below(2) ? data_blocks[below(ARRAY(data_blocks))]
+				      : table_blocks[below(ARRAY(table_blocks))]) *
+			    BLOCK;
+
+	switch (below(9)) {
+	case 0:
+		w.start += below(8192);
+		break;
+	case 1:
+		w.end += below(8192);
+		break;
+	case 2:
+		w.cache = random_next() & (CAISSON_PTE_PCD | CAISSON_PTE_PWT | CAISSON_PTE_PAT);
+		break;
+	case 3:
+		w.end = w.start - below(2) * 4096;
+		break;
+	case 4: /* ends in a block, or has one in it, or is in one */
+		w.start = block - 0x2000 * below(2) + 0x1000 * below(512);
+		w.end = block + 0x1000 * (1 + below(1024));
+		break;
+	case 5: /* one of many small ones, of which there is no end */
+		w.start = (0x330 + below(8)) * BLOCK + below(64) * 0x1000;
+		w.end = w.start + 0x1000;
+		break;
+	case 6: /* beyond all memory */
+		w.start += 1ull << 51;
+		w.end += 1ull << 51;
+		break;
+	default:
+		break;
+	}
+	return w;
+}
+
+static void do_window(void)
+{
+	const struct window w = random_window();
+	const bool wanted = may_lend(&w);
+
+	same("window", w.start, w.end, caisson_window_add(&tables, w.start, w.end, w.cache),
+	     wanted);
+	if (!wanted)
+		return;
+	windows[windows_n++] = w;
+	if (!caisson_window_overlaps(&tables, w.end - 1, w.end))
+		wrong("nothing is known of the window at %#llx", w.start);
 }
 
 /* --- Changes in one call ---------------------------------------------------------------------- */
@@ -830,11 +913,6 @@ static void setup(void)
 	}
 	tables.blocks = blocks;
 	tables.absent = has_l1tf ? 0x1ffull << (CACHE_BITS - 1) : 0;
-	for (unsigned int i = 0; i < ARRAY(windows); i++)
-		tables.windows[i] = (struct caisson_window){.start = windows[i].start,
-							    .end = windows[i].end,
-							    .cache = windows[i].cache};
-	tables.windows_n = ARRAY(windows);
 	for (unsigned int v = 0; v < VCPUS; v++) {
 		roots[v][508] = SLOT_VALUE;
 		tables.roots[v].table = roots[v];
@@ -883,6 +961,8 @@ int main(int argc, char **argv)
 		}
 		if (below(64) == 0)
 			do_recycle();
+		if (below(256) == 0)
+			do_window();
 		check_all();
 		run_cpus();
 		if (step % 4096 == 0)
