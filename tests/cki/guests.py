@@ -15,3 +15,5 @@ NAMES = sorted(p.name for p in HERE.iterdir() if (p / "main.c").exists()
                and p.name != "kernel")       # test_engine.py's
 # That they want.
 CPUS = {"flush": 2, "ipi": 2, "smp": 2, "start": 2}
+# Those that want a window of a function's.
+WINDOW = {"window"}

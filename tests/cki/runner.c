@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * runner [-c CPUS] [-t SECONDS] GUEST: runs a micro guest in ring 1 by /dev/caisson and says how it
- * ended. Exit status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own word), 3 it
- * could not be run, 4 the monitor killed it (and says why), 5 it did not end in time.
+ * runner [-c CPUS] [-t SECONDS] [-w FILE] GUEST: runs a micro guest in ring 1 by /dev/caisson and
+ * says how it ended.  FILE is a function's resourceN in sysfs: a window for the guest.  Exit
+ * status: 0 the guest passed, 1 it failed, 2 it was skipped (by its own word), 3 it could not be
+ * run, 4 the monitor killed it (and says why), 5 it did not end in time.
  */
 #include <elf.h>
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,6 +46,8 @@ struct sandbox {
 	uint8_t *memory; /* BLOCKS */
 	uint64_t blocks[BLOCKS];
 	uint64_t tables;
+	volatile uint8_t *registers; /* NULL: no window */
+	struct caisson_window_add window;
 	struct cpu cpus[CPUS_MAX];
 };
 
@@ -150,6 +154,25 @@ static void cpu_make(struct sandbox *s, unsigned int number, uint64_t rip, uint6
 		die("set registers");
 }
 
+/* All but the first page of it. */
+static void window_make(struct sandbox *s, const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		die(path);
+	s->registers = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (s->registers == MAP_FAILED)
+		die("map a function's registers");
+	close(fd);
+	s->registers += 4096;
+	s->window.address = (uint64_t)s->registers;
+	s->window.size = (uint64_t)st.st_size - 4096;
+	if (ioctl(s->fd, CAISSON_ADD_WINDOW, &s->window) < 0)
+		die("lend a window");
+}
+
 /* Answers a doorbell with an interrupt. */
 static void *bell_thread(void *arg)
 {
@@ -185,7 +208,9 @@ static void start(struct sandbox *s, const struct sandbox *other, unsigned int c
 	const uint64_t at = BLOCK - 4096, rip = load(s, path);
 	struct boot boot = {.tables = s->tables,
 			    .foreign = other->blocks[0],
-			    .foreign_table = frame(other, FRAME_L4)};
+			    .foreign_table = frame(other, FRAME_L4),
+			    .window = s->window.physical,
+			    .window_size = s->window.size};
 
 	memcpy(boot.blocks, s->blocks, sizeof(boot.blocks));
 	memcpy(s->memory + at, &boot, sizeof(boot));
@@ -207,6 +232,10 @@ static int serve(const struct sandbox *s, struct caisson_run *run)
 		return -1;
 	case MONITOR_END:
 		return a[1] <= SKIP ? (int)a[1] : FAIL;
+	case MONITOR_WINDOW:
+		if (s->registers && a[1] <= s->window.size - 8)
+			run->answer = *(const volatile uint64_t *)(s->registers + a[1]);
+		return -1;
 	case MONITOR_ECHO:
 		run->answer = a[1] + 1;
 		return -1;
@@ -279,13 +308,16 @@ int main(int argc, char **argv)
 {
 	const struct sigaction action = {.sa_handler = on_signal};
 	static struct sandbox s, other;
+	const char *window = NULL;
 	int opt, cpus = 1, seconds = 60;
 
-	while ((opt = getopt(argc, argv, "c:t:")) != -1) {
+	while ((opt = getopt(argc, argv, "c:t:w:")) != -1) {
 		if (opt == 'c')
 			cpus = atoi(optarg);
 		else if (opt == 't')
 			seconds = atoi(optarg);
+		else if (opt == 'w')
+			window = optarg;
 		else
 			goto usage;
 	}
@@ -293,6 +325,8 @@ int main(int argc, char **argv)
 		goto usage;
 	sandbox_make(&other);
 	sandbox_make(&s);
+	if (window)
+		window_make(&s, window);
 	start(&s, &other, (unsigned int)cpus, argv[optind]);
 	sigaction(SIGUSR1, &action, NULL);
 	run(&s, (unsigned int)cpus, seconds);
@@ -300,6 +334,6 @@ int main(int argc, char **argv)
 	fprintf(stderr, "%s: %s\n", argv[optind], outcome_names[outcome]);
 	return outcome;
 usage:
-	fprintf(stderr, "usage: runner [-c CPUS] [-t SECONDS] GUEST\n");
+	fprintf(stderr, "usage: runner [-c CPUS] [-t SECONDS] [-w FILE] GUEST\n");
 	return ERROR;
 }

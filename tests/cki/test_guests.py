@@ -7,12 +7,14 @@ import time
 import pytest
 
 from conftest import BUILD, Said
-from guests import CPUS, NAMES, PASS, SPECIAL, TIMEOUT
+from guests import CPUS, NAMES, PASS, SPECIAL, TIMEOUT, WINDOW
 from kernel_module import counter
+from spares import spare
 
 
 def command(name, seconds=60):
-    return [BUILD / "tests/cki/cki-runner", "-c", str(CPUS.get(name, 1)), "-t", str(seconds),
+    window = ["-w", spare("memory") / "resource2"] if name in WINDOW else []
+    return [BUILD / "tests/cki/cki-runner", "-c", str(CPUS.get(name, 1)), "-t", str(seconds), *window,
             BUILD / f"tests/cki/cki-{name}"]
 
 
@@ -30,7 +32,7 @@ def test_guest(module, name):
                        stderr=subprocess.PIPE, text=True, timeout=120)
     assert r.returncode == outcome, f"{r.stdout}\n{r.stderr}"
     assert reason in r.stderr
-    if name in ("gate", "tables", "changes"):
+    if name in ("gate", "tables", "changes", "window"):
         assert (counter("gate") > 0) == (module.gate() == "pks")
     # No guest makes the host's kernel say anything.
     assert said.text() == ""

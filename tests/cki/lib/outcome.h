@@ -17,6 +17,9 @@
 #define BELL_RSI 0x0123456789abcdef
 #define BELL_RDX 0xfedcba9876543210
 #define EVENT_BELL 17
+#define MONITOR_WINDOW                                                                             \
+	4 /* answers the 8 bytes at an offset in the window, as the host has them                  \
+	   */
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>
@@ -36,6 +39,9 @@ struct boot {
 	uint64_t blocks[BLOCKS]; /* of the DATA blocks */
 	uint64_t foreign;	 /* of a page that is not the sandbox's */
 	uint64_t foreign_table;	 /* of a live level-4 table of another sandbox */
+	/* An MMIO window of at least 3 MiB, which begins in the second page of what the function
+	 * has; 0: none. */
+	uint64_t window, window_size;
 };
 #endif
 #endif
