@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "runtime/hooks.h"
 #include "runtime/sandbox.h"
 
@@ -13,6 +14,15 @@ static const struct option options[] = {
 	 "kill the container if it runs; no error if it is not there", &force},
 	{.name = NULL},
 };
+
+/* Nobody else can ask afterwards. */
+static void say_why(const char *id, int dir_fd)
+{
+	char why[512];
+
+	if (sandbox_failure(dir_fd, why, sizeof(why)))
+		log_line("warning", "delete: %s: its machine had ended: %s", id, why);
+}
 
 /* Removes it under its lock; the hooks come after, and cannot fail the deletion (config.md). */
 static int delete_locked(const struct globals *g, const char *id, int dir_fd, struct error *err)
@@ -34,6 +44,7 @@ static int delete_locked(const struct globals *g, const char *id, int dir_fd, st
 		return rc;
 	}
 	known = known && sandbox_config(&c, &config, &hook) == 0;
+	say_why(id, dir_fd);
 	rc = sandbox_destroy(g->root, id, dir_fd, err);
 	if (rc == 0 && known)
 		hooks_run_all(&config, HOOK_POSTSTOP, &c.state);

@@ -175,17 +175,33 @@ def test_memory_limit(box):
     assert b.status() == "running"
 
 
-def test_panic(box):
-    """A guest whose kernel gives up ends its sandbox, and `run` says why."""
+def panics(box):
     b = box(["sh", "-c", "read x; echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero"])
     b.config["linux"].update(readonlyPaths=[], maskedPaths=[])
     b.config["mounts"] = [{**m, "options": []} if m["destination"] == "/proc" else m
                           for m in b.config["mounts"]]
+    return b
+
+
+def test_panic(box):
+    """A guest whose kernel gives up ends its sandbox, and `run` says why."""
+    b = panics(box)
     r = b.run(input="go\n", timeout=300)
     assert r.returncode == 137, r
     said = r.stderr.splitlines()
     assert len(said) == 1, r
     assert said[0].startswith(f"caisson: run: {b.id}: ") and "Kernel panic - not syncing: Out of memory" in said[0], r
+
+
+def test_panic_is_told_at_the_end(box):
+    """The same, of a container that nobody waits for: `delete` is the last who can say it."""
+    b = panics(box)
+    b.config["process"]["args"][2] = b.config["process"]["args"][2].removeprefix("read x; ")
+    b.create()
+    b.start()
+    eventually(lambda: b.status() == "stopped", "it ends", 300)
+    r = b.delete()
+    assert r.stderr.count("\n") == 1 and "Kernel panic - not syncing: Out of memory" in r.stderr, r
 
 
 def test_pids_limit(box):
