@@ -18,10 +18,10 @@ static const struct option options[] = {
 /* Nobody else can ask afterwards. */
 static void say_why(const char *id, int dir_fd)
 {
-	char why[512];
+	struct error why = {0};
 
-	if (sandbox_failure(dir_fd, why, sizeof(why)))
-		log_line("warning", "delete: %s: its machine had ended: %s", id, why);
+	if (sandbox_failure(dir_fd, &why))
+		log_line("warning", "delete: %s: its machine had ended: %s", id, why.text);
 }
 
 /* Removes it under its lock; the hooks come after, and cannot fail the deletion (config.md). */

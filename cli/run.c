@@ -77,12 +77,11 @@ static int start(const struct globals *g, const char *id, struct error *err)
 static void say_why(const struct globals *g, const char *id)
 {
 	_cleanup_close_ int dir_fd = -1;
-	struct error err = {0};
-	char why[512];
+	struct error why = {0};
 
-	dir_fd = state_dir_open(g->root, id, &err);
-	if (dir_fd >= 0 && sandbox_failure(dir_fd, why, sizeof(why)))
-		log_line("error", "run: %s: %s", id, why);
+	dir_fd = state_dir_open(g->root, id, &why);
+	if (dir_fd >= 0 && sandbox_failure(dir_fd, &why))
+		log_line("error", "run: %s: %s", id, why.text);
 }
 
 static int destroy(const struct globals *g, const char *id, struct error *err)

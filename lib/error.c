@@ -7,12 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Values come from configs and guests: a newline in one must not make two sentences. */
+/* Values come from configs and guests: a newline in one must not make two sentences, nor may one
+ * speak to the terminal (also by the controls that UTF-8 has as C2 80 to C2 9F). */
 static void flatten(char *s)
 {
 	for (; *s; s++)
 		if (iscntrl((unsigned char)*s))
 			*s = ' ';
+		else if ((unsigned char)*s == 0xc2 && (unsigned char)s[1] >= 0x80 &&
+			 (unsigned char)s[1] <= 0x9f)
+			s[0] = s[1] = ' ';
 }
 
 int error_set(struct error *err, int code, const char *fmt, ...)

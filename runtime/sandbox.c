@@ -745,14 +745,16 @@ int sandbox_start(struct container *c, struct error *err)
 	return rc;
 }
 
-bool sandbox_failure(int dir_fd, char *buf, size_t size)
+bool sandbox_failure(int dir_fd, struct error *ret)
 {
 	_cleanup_close_ int fd = openat(dir_fd, "vmm.log", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
+	char text[512];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
-	buf[n > 0 ? n : 0] = 0;
-	buf[strcspn(buf, "\n")] = 0;
-	return buf[0];
+	text[n > 0 ? n : 0] = 0;
+	text[strcspn(text, "\n")] = 0;
+	error_set(ret, ECHILD, "%s", text);
+	return text[0];
 }
 
 static int remove_files(const char *root, const char *id, int dir_fd, struct error *err)

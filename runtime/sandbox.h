@@ -57,8 +57,9 @@ int sandbox_start(struct container *c, struct error *err);
  */
 int sandbox_destroy(const char *root, const char *id, int dir_fd, struct error *err);
 
-/* Why its machine ended, one line, printable; false: in order, or not yet. */
-bool sandbox_failure(int dir_fd, char *buf, size_t size);
+/* Why its machine ended, in the words of its monitor, which may have fallen; false: in order, or
+ * not yet. */
+bool sandbox_failure(int dir_fd, struct error *ret);
 
 /* The configuration the container was created from. */
 int sandbox_config(const struct container *c, struct config *ret, struct error *err);

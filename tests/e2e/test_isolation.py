@@ -204,6 +204,16 @@ def test_panic_is_told_at_the_end(box):
     assert r.stderr.count("\n") == 1 and "Kernel panic - not syncing: Out of memory" in r.stderr, r
 
 
+def test_fallen_monitor_says_why(box):
+    """What stands in its log is the monitor's word, which may have fallen: one line, nothing for the terminal."""
+    b = box().up()
+    with open(b.caisson.root / b.id / "vmm.log", "w") as log:
+        log.write("\x1b[2Jall is well\x9b31m\r\nsecond line\n" + "x" * 4096)
+    r = b.delete("--force")
+    assert r.stderr.startswith("caisson: warning: delete: ") and r.stderr.count("\n") == 1, r
+    assert "all is well" in r.stderr and r.stderr.rstrip("\n").isprintable(), r
+
+
 def test_pids_limit(box):
     """Above its pids limit the container cannot fork, and a fork bomb stays in its guest."""
     b = box()
