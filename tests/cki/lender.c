@@ -27,18 +27,10 @@
 
 #include "kmod/rules.h"
 #include "kmod/uapi/caisson.h"
+#include "tests/cki/check.h"
 
 #define PAGE 4096ul
 #define BLOCK (2ul << 20)
-#define check(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			printf("line %d: not so: %s (%s)\n", __LINE__, #condition,                 \
-			       strerror(errno));                                                   \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
-#define refused(call, error) check((call) < 0 && errno == (error))
 
 static const char *memory_path, *cached_path, *registers_path;
 

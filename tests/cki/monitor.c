@@ -21,17 +21,9 @@
 
 #include "kmod/rules.h"
 #include "kmod/uapi/caisson.h"
+#include "tests/cki/check.h"
 
 #define BLOCK (2ul << 20)
-#define check(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			printf("line %d: not so: %s (%s)\n", __LINE__, #condition,                 \
-			       strerror(errno));                                                   \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
-#define refused(call, error) check((call) < 0 && errno == (error))
 
 static int sandbox_fd, vcpu_fd;
 static struct caisson_run *run;

@@ -152,6 +152,20 @@ int64_t set(uint64_t table, unsigned int index, uint64_t value)
 	return hypercall(CAISSON_CALL_ENTRY_SET, table + index * 8ull, value, 0, NULL);
 }
 
+void set_refused(uint64_t at, unsigned int index, uint64_t value)
+{
+	uint64_t before = entry(at, index);
+	int64_t error = set(at, index, value);
+
+	if (error >= 0) {
+		say("stored: ");
+		say_hex(value);
+		say("\n");
+		end(GUEST_FAIL);
+	}
+	check(entry(at, index) == before);
+}
+
 uint64_t table(unsigned int level)
 {
 	uint64_t at = frame(next_frame++);

@@ -101,6 +101,8 @@ uint64_t frame(unsigned int n);		/* of the TABLE block */
 uint64_t physical(const void *address); /* of memory at GUEST_BASE */
 uint64_t entry(uint64_t table, unsigned int index);
 int64_t set(uint64_t table, unsigned int index, uint64_t value);
+/* Fails if that is not refused, or changes the entry all the same. */
+void set_refused(uint64_t at, unsigned int index, uint64_t value);
 /* A new table of `level`. */
 uint64_t table(unsigned int level);
 /* Maps a page with tables made as needed; -errno. */

@@ -17,9 +17,8 @@
 #define BELL_RSI 0x0123456789abcdef
 #define BELL_RDX 0xfedcba9876543210
 #define EVENT_BELL 17
-#define MONITOR_WINDOW                                                                             \
-	4 /* answers the 8 bytes at an offset in the window, as the host has them                  \
-	   */
+/* Answers the 8 bytes at an offset in the window, as the host has them. */
+#define MONITOR_WINDOW 4
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>

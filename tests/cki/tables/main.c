@@ -16,20 +16,6 @@
 #define EBUSY_ -16
 #define EINVAL_ -22
 
-static void refused(uint64_t at, unsigned int index, uint64_t value)
-{
-	uint64_t before = entry(at, index);
-	int64_t error = set(at, index, value);
-
-	if (error >= 0) {
-		say("stored: ");
-		say_hex(value);
-		say("\n");
-		end(GUEST_FAIL);
-	}
-	check(entry(at, index) == before);
-}
-
 static void write_tables(void)
 {
 	*(volatile uint64_t *)(GUEST_TABLES + 5 * PAGE) = 0;
@@ -41,47 +27,47 @@ void main(void)
 	const uint64_t data = boot.blocks[1], rw = P | W;
 
 	/* Not ours: another sandbox, its tables, the host's first megabytes, beyond all memory. */
-	refused(l1, 0, boot.foreign | rw);
-	refused(l1, 0, boot.foreign | P | NX);
-	refused(l1, 0, boot.foreign_table | P | NX);
-	refused(l3, 0, boot.foreign_table | rw);
-	refused(l2, 0, boot.foreign | rw | PS);
+	set_refused(l1, 0, boot.foreign | rw);
+	set_refused(l1, 0, boot.foreign | P | NX);
+	set_refused(l1, 0, boot.foreign_table | P | NX);
+	set_refused(l3, 0, boot.foreign_table | rw);
+	set_refused(l2, 0, boot.foreign | rw | PS);
 	for (uint64_t at = 0; at < 64 << 20; at += 61 * PAGE)
-		refused(l1, 0, at | P | NX);
-	refused(l1, 0, (1ull << 51) | rw);
-	refused(l1, 0, 0xfee00000 | rw | NX | CAISSON_PTE_PCD);
+		set_refused(l1, 0, at | P | NX);
+	set_refused(l1, 0, (1ull << 51) | rw);
+	set_refused(l1, 0, 0xfee00000 | rw | NX | CAISSON_PTE_PCD);
 	/* Our tables, but writable, executable, for ring 3; as a large page. */
-	refused(l1, 0, frame(9) | rw | NX);
-	refused(l1, 0, frame(9) | P);
-	refused(l1, 0, frame(9) | P | U | NX);
-	refused(l2, 0, boot.tables | rw | PS | NX);
-	refused(l2, 0, boot.tables | P | PS);
+	set_refused(l1, 0, frame(9) | rw | NX);
+	set_refused(l1, 0, frame(9) | P);
+	set_refused(l1, 0, frame(9) | P | U | NX);
+	set_refused(l2, 0, boot.tables | rw | PS | NX);
+	set_refused(l2, 0, boot.tables | P | PS);
 	check(fault_of(write_tables) == 14 && caught.error == 3);
 	/* Levels. */
-	refused(l4, 1, l2 | rw);
-	refused(l4, 1, l1 | rw);
-	refused(l4, 1, l4 | rw);
-	refused(l3, 1, l3 | rw);
-	refused(l3, 1, l1 | rw);
-	refused(l2, 1, l2 | rw);
-	refused(l2, 1, data | rw);
-	refused(l3, 1, data | rw | PS);
-	refused(l4, 1, data | rw | PS);
-	refused(l3, 1, frame(100) | rw);
+	set_refused(l4, 1, l2 | rw);
+	set_refused(l4, 1, l1 | rw);
+	set_refused(l4, 1, l4 | rw);
+	set_refused(l3, 1, l3 | rw);
+	set_refused(l3, 1, l1 | rw);
+	set_refused(l2, 1, l2 | rw);
+	set_refused(l2, 1, data | rw);
+	set_refused(l3, 1, data | rw | PS);
+	set_refused(l4, 1, data | rw | PS);
+	set_refused(l3, 1, frame(100) | rw);
 	/* The monitor's slot; ring 3 in the upper half. */
-	refused(l4, CAISSON_SLOT_INDEX, l3 | rw);
-	refused(l4, CAISSON_SLOT_INDEX, 0);
-	refused(l4, 300, l3 | rw | U);
+	set_refused(l4, CAISSON_SLOT_INDEX, l3 | rw);
+	set_refused(l4, CAISSON_SLOT_INDEX, 0);
+	set_refused(l4, 300, l3 | rw | U);
 	/* Malformed. */
-	refused(l1, 0, data | rw | CAISSON_PTE_G);
-	refused(l1, 0, data | rw | 1ull << 59);
-	refused(l1, 0, data | rw | CAISSON_PTE_PCD);
-	refused(l1, 0, data | rw | CAISSON_PTE_PAT);
-	refused(l2, 0, (data + PAGE) | rw | PS);
-	refused(l2, 0, data | rw | PS | CAISSON_PTE_PAT_LARGE);
-	refused(l1, 0, data);
-	refused(l1, 0, 2);
-	refused(l1, 0, CAISSON_PTE_ADDRESS & ~CAISSON_PTE_FAR);
+	set_refused(l1, 0, data | rw | CAISSON_PTE_G);
+	set_refused(l1, 0, data | rw | 1ull << 59);
+	set_refused(l1, 0, data | rw | CAISSON_PTE_PCD);
+	set_refused(l1, 0, data | rw | CAISSON_PTE_PAT);
+	set_refused(l2, 0, (data + PAGE) | rw | PS);
+	set_refused(l2, 0, data | rw | PS | CAISSON_PTE_PAT_LARGE);
+	set_refused(l1, 0, data);
+	set_refused(l1, 0, 2);
+	set_refused(l1, 0, CAISSON_PTE_ADDRESS & ~CAISSON_PTE_FAR);
 	check(set(l1, 0, (CAISSON_PTE_ADDRESS & ~data) | 0x560) == 0);
 	check(set(l1, 0, 0) == 0);
 	/* Addresses of entries. */

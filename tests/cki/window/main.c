@@ -20,20 +20,6 @@
 
 static volatile uint64_t *const registers = (void *)AT;
 
-static void refused(uint64_t at, unsigned int index, uint64_t value)
-{
-	uint64_t before = entry(at, index);
-	int64_t error = set(at, index, value);
-
-	if (error >= 0) {
-		say("stored: ");
-		say_hex(value);
-		say("\n");
-		end(GUEST_FAIL);
-	}
-	check(entry(at, index) == before);
-}
-
 USER static void use(void)
 {
 	registers[1] = registers[0] + 1;
@@ -76,27 +62,27 @@ void main(void)
 		end(GUEST_SKIP);
 	check(large + (2 << 20) <= last + PAGE);
 	/* To be executed; cached, in each way that there is; for all address spaces; with a key. */
-	refused(l1, 0, first | P | W | PCD);
-	refused(l1, 0, first | P | PCD | U);
-	refused(l1, 0, first | P | W | NX);
-	refused(l1, 0, first | P | W | NX | CAISSON_PTE_PWT);
-	refused(l1, 0, first | P | W | NX | PCD | CAISSON_PTE_PWT);
-	refused(l1, 0, first | P | W | NX | PCD | CAISSON_PTE_PAT);
-	refused(l1, 0, first | P | W | NX | CAISSON_PTE_PAT);
-	refused(l1, 0, first | P | W | NX | PCD | CAISSON_PTE_G);
-	refused(l1, 0, first | P | W | NX | PCD | 1ull << 59);
+	set_refused(l1, 0, first | P | W | PCD);
+	set_refused(l1, 0, first | P | PCD | U);
+	set_refused(l1, 0, first | P | W | NX);
+	set_refused(l1, 0, first | P | W | NX | CAISSON_PTE_PWT);
+	set_refused(l1, 0, first | P | W | NX | PCD | CAISSON_PTE_PWT);
+	set_refused(l1, 0, first | P | W | NX | PCD | CAISSON_PTE_PAT);
+	set_refused(l1, 0, first | P | W | NX | CAISSON_PTE_PAT);
+	set_refused(l1, 0, first | P | W | NX | PCD | CAISSON_PTE_G);
+	set_refused(l1, 0, first | P | W | NX | PCD | 1ull << 59);
 	/* Beside it. */
-	refused(l1, 0, (first - PAGE) | P | W | NX | PCD);
-	refused(l1, 0, (last + PAGE) | P | W | NX | PCD);
-	refused(l1, 0, 0xfee00000 | P | W | NX | PCD);
+	set_refused(l1, 0, (first - PAGE) | P | W | NX | PCD);
+	set_refused(l1, 0, (last + PAGE) | P | W | NX | PCD);
+	set_refused(l1, 0, 0xfee00000 | P | W | NX | PCD);
 	/* As a large page, by whichever table. */
-	refused(l2, 0, large | P | W | NX | PCD | PS);
-	refused(l2, 0, large | P | W | NX | PS);
-	refused(l3, 0, large | P | W | NX | PCD | PS);
+	set_refused(l2, 0, large | P | W | NX | PCD | PS);
+	set_refused(l2, 0, large | P | W | NX | PS);
+	set_refused(l3, 0, large | P | W | NX | PCD | PS);
 	/* As a page table. */
-	refused(l2, 0, first | P | W);
-	refused(l3, 0, first | P | W);
-	refused(l4, 0, first | P | W);
+	set_refused(l2, 0, first | P | W);
+	set_refused(l3, 0, first | P | W);
+	set_refused(l4, 0, first | P | W);
 	check(hypercall(CAISSON_CALL_TABLE_NEW, first, 1, 0, NULL) == ENOENT_);
 	check(hypercall(CAISSON_CALL_TABLE_FREE, first, 0, 0, NULL) == ENOENT_);
 	check(hypercall(CAISSON_CALL_ENTRY_SET, first, 0, 0, NULL) == ENOENT_);
