@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import pathlib
 import re
 import sys
@@ -33,7 +34,7 @@ def module(machine):
         return
     m = Module()
     if not m.loaded():
-        r = m.load()
+        r = m.load(*[f"gate={gate}" for gate in [os.environ.get("CAISSON_GATE")] if gate])
         assert r.returncode == 0, r.stderr
     said = Said()
     yield
