@@ -243,6 +243,29 @@ static int get_slots(struct daemon_config *c, struct json_object *list, struct e
 	return 0;
 }
 
+static int get_engine(struct daemon_config *c, struct json_object *o, struct error *err)
+{
+	if (get_string(c, "engine", o, &c->engine, err) < 0)
+		return -err->code;
+	c->in_place = strcmp(c->engine, "cki") == 0;
+	return c->in_place || strcmp(c->engine, "kvm") == 0
+		       ? 0
+		       : error_set(err, EINVAL, "engine '%.64s' is not kvm or cki", c->engine);
+}
+
+/* On demand, too. */
+static int check_in_place(const struct daemon_config *c, struct error *err)
+{
+	bool huge = c->hugepages;
+
+	for (uint32_t i = 0; i < c->slots_n; i++)
+		huge = huge && (c->slots[i].hugepages || !c->slots[i].configured);
+	return !c->in_place || huge ? 0
+				    : error_set(err, EINVAL,
+						"engine cki has memory of huge pages alone: set "
+						"hugepages");
+}
+
 static int read_key(struct daemon_config *c, const char *name, struct json_object *o,
 		    struct error *err)
 {
@@ -264,6 +287,8 @@ static int read_key(struct daemon_config *c, const char *name, struct json_objec
 		return get_u32(name, o, 100, 600000, &c->return_ms, err);
 	if (strcmp(name, "iommu") == 0)
 		return get_iommu(c, o, err);
+	if (strcmp(name, "engine") == 0)
+		return get_engine(c, o, err);
 	if (strcmp(name, "prepare") == 0)
 		return get_prepare(c, o, err);
 	if (strcmp(name, "clients") == 0)
@@ -291,11 +316,13 @@ static int read_object(struct daemon_config *c, struct json_object *j, struct er
 	/* Last, since it goes by what the others say. */
 	if (!json_object_object_get_ex(j, "slots", &slots))
 		return error_set(err, EINVAL, "slots is missing");
-	if (get_slots(c, slots, err) < 0)
+	if (!c->engine)
+		c->engine = arena_strdup(&c->arena, "kvm");
+	if (get_slots(c, slots, err) < 0 || check_in_place(c, err) < 0)
 		return -err->code;
 	if (!c->directory)
 		c->directory = arena_strdup(&c->arena, CONFIG_DIRECTORY);
-	if (!c->directory)
+	if (!c->directory || !c->engine)
 		return error_set(err, ENOMEM, "out of memory");
 	if (!c->socket)
 		c->socket = beside(c, "caissond.sock");

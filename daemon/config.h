@@ -26,7 +26,10 @@ struct daemon_config {
 	bool lazy_functions;  /* opened and reset only when they are taken */
 	bool lazy_memory;     /* made, zeroed and mapped only when it is taken */
 	enum vfio_kind iommu; /* how functions are opened and mapped */
-	uint32_t return_ms;   /* how long a function may take to come back until quarantine */
+	char *engine;	      /* whose guests the slots are for: "kvm", "cki" */
+	/* Memory is where the host has it: in order, as far as can be, and mapped so. */
+	bool in_place;
+	uint32_t return_ms; /* how long a function may take to come back until quarantine */
 	uint32_t uids[CONFIG_CLIENTS_MAX], uids_n; /* who may connect, besides root */
 	struct slot *slots; /* configured, target, hugepages, function: the rest is zero */
 	uint32_t slots_n;

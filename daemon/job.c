@@ -71,12 +71,15 @@ static int make_memory(struct job *j, struct error *err)
 		return 0;
 	j->parts.memory_fd = steal_fd(&j->spare_fd);
 	if (j->parts.memory_fd < 0 &&
-	    memory_make(j->memory, j->hugepages, &pace, &j->parts.memory_fd, err) < 0)
+	    (j->in_place
+		     ? memory_make_in_place(j->memory, &pace, &j->parts.memory_fd, err)
+		     : memory_make(j->memory, j->hugepages, &pace, &j->parts.memory_fd, err)) < 0)
 		return -err->code;
 	j->parts.memory = j->memory;
 	timeline_mark("slot-memory");
 	if (j->parts.function.device_fd >= 0 &&
-	    vfio_map(&j->parts.function, j->parts.memory_fd, j->memory, err) < 0) {
+	    (j->in_place ? vfio_map_in_place : vfio_map)(&j->parts.function, j->parts.memory_fd,
+							 j->memory, err) < 0) {
 		close_memory(&j->parts);
 		return -err->code;
 	}

@@ -33,10 +33,11 @@ struct job {
 	struct lease_function function; /* address "": none.  The MAC is found out */
 	uint64_t memory;		/* bytes to have at the end */
 	bool hugepages;
-	bool open;    /* have the function open at the end, else only bound */
-	bool empty;   /* have nothing at the end */
-	uint32_t vfs; /* how many its physical function is to have, if it has none; 0: as it is */
-	bool suspect; /* the function must be proven to be nowhere else, and reset */
+	bool in_place; /* memory is where the host has it, and mapped there */
+	bool open;     /* have the function open at the end, else only bound */
+	bool empty;    /* have nothing at the end */
+	uint32_t vfs;  /* how many its physical function is to have, if it has none; 0: as it is */
+	bool suspect;  /* the function must be proven to be nowhere else, and reset */
 	uint32_t return_ms, threads, cpu;
 	enum vfio_kind iommu; /* how it is opened */
 	int done_fd;	      /* eventfd that is written to at the end */

@@ -200,8 +200,9 @@ static bool adopt_parts(struct lender *l, struct unit *u, const struct store_slo
 		*fds[i] = notify_take(l->notify, name);
 	}
 	p.memory = from->slot.memory;
-	whole = !p.memory || (p.memory_fd >= 0 && fstat(p.memory_fd, &st) == 0 &&
-			      (uint64_t)st.st_size == p.memory);
+	whole = from->in_place == l->config.in_place &&
+		(!p.memory || (p.memory_fd >= 0 && fstat(p.memory_fd, &st) == 0 &&
+			       (uint64_t)st.st_size == p.memory));
 	if (from->slot.open) {
 		snprintf(p.function.address, sizeof(p.function.address), "%.*s",
 			 VFIO_ADDRESS_SIZE - 1, from->slot.function.address);
@@ -238,6 +239,7 @@ int lender_save(struct lender *l, struct error *err)
 		struct store_slot *e = &store.v[store.n++];
 
 		e->slot = *u->slot;
+		e->in_place = l->config.in_place;
 		e->ioas = u->parts.function.space.ioas;
 		memcpy(e->token, u->token, sizeof(e->token));
 		if (!u->granted)
@@ -513,6 +515,7 @@ static int begin(struct lender *l, struct slot *s, struct error *err)
 		.function = s->function,
 		.memory = s->target,
 		.hugepages = s->hugepages,
+		.in_place = l->config.in_place,
 		.open = s->target_open,
 		.empty = !slot_has_lease(s) && (s->drained || s->on_demand),
 		.suspect = s->suspect,

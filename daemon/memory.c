@@ -2,14 +2,17 @@
 #include "daemon/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "vmm/mem/backing.h"
+#include "vmm/mem/blocks.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -146,6 +149,34 @@ int memory_make(uint64_t size, bool hugepages, const struct memory_pace *pace, i
 {
 	if (make(size, hugepages, pace, ret_fd, err) < 0)
 		return error_wrap(err, "guest memory of %llu bytes", (unsigned long long)size);
+	return 0;
+}
+
+static int sort(int fd, uint64_t size, struct error *err)
+{
+	uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	int rc;
+
+	if (at == MAP_FAILED)
+		return error_errno(err, "map a memfd");
+	rc = mem_blocks_sort(at, fd, size, true, err);
+	munmap(at, size);
+	return rc;
+}
+
+int memory_make_in_place(uint64_t size, const struct memory_pace *pace, int *ret_fd,
+			 struct error *err)
+{
+	/* What monitors lock, too (vmm/cki/sandbox.h). */
+	_cleanup_close_ int lock = open("/dev/caisson", O_RDWR | O_CLOEXEC), fd = -1;
+
+	if (lock < 0)
+		return error_errno(err, "engine cki: open '/dev/caisson'");
+	if (flock(lock, LOCK_EX) < 0)
+		return error_errno(err, "lock '/dev/caisson'");
+	if (memory_make(size, true, pace, &fd, err) < 0 || sort(fd, size, err) < 0)
+		return -err->code;
+	*ret_fd = steal_fd(&fd);
 	return 0;
 }
 

@@ -30,6 +30,14 @@ int memory_make(uint64_t size, bool hugepages, const struct memory_pace *pace, i
 		struct error *err);
 
 /*
+ * The same of 2 MiB pages, which go up in it as they do in the host, as far as that can be had
+ * (vmm/mem/blocks.h): for engine cki, whose module must be there.  One at a time, monitors
+ * included.
+ */
+int memory_make_in_place(uint64_t size, const struct memory_pace *pace, int *ret_fd,
+			 struct error *err);
+
+/*
  * Room for `max` bytes behind the `size` that are there; 2 MiB pages are reserved for it, or
  * -ENOMEM with a sentence and it is as it was.
  */

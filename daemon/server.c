@@ -162,10 +162,21 @@ static void try_lease(struct server *s, struct peer *p, uint64_t now)
 	reply_error(s, p, &err);
 }
 
+static int check_engine(const struct server *s, const char *engine, int code, struct error *err)
+{
+	const char *ours = s->lender->config.engine;
+
+	return strcmp(engine, ours) == 0
+		       ? 0
+		       : error_set(err, code, "slots are for engine %s, not '%s'", ours, engine);
+}
+
 static int check_want(const struct server *s, const struct lease_want *w, struct error *err)
 {
 	uint64_t page = s->lender->config.hugepages ? 2u << 20 : 4096u;
 
+	if (w->engine && check_engine(s, w->engine, ENOENT, err) < 0)
+		return -err->code;
 	if (!w->function && !w->memory)
 		return error_set(err, EINVAL, "neither a function nor memory is wanted");
 	if (w->memory % page)
@@ -186,6 +197,7 @@ static void on_lease(struct server *s, struct peer *p, const struct lease_reques
 	}
 	queue_up(s, p, monotonic_ns() + r->want.wait_ms * 1000000ull);
 	p->want = r->want;
+	p->want.engine = NULL; /* it is ours */
 	snprintf(p->owner, sizeof(p->owner), "%s", r->want.owner);
 	p->want.owner = p->owner;
 	if (r->want.pf) {
@@ -257,11 +269,15 @@ static void on_take(struct server *s, struct peer *p, const struct lease_request
 
 	if (!slot)
 		rc = error_set(&err, ENOENT, "there is no lease '%s'", r->id);
+	else if (check_engine(s, r->engine, ENOTSUP, &err) < 0)
+		rc = -err.code;
 	else if (memory % (slot->hugepages ? 2u << 20 : 4096u))
 		rc = error_set(&err, EINVAL, "memory %" PRIu64 " is no multiple of the page size",
 			       memory);
 	else if (!memory && !slot_has_function(slot))
 		memory = slot->configured;
+	if (rc == 0 && r->memory_max > memory && s->lender->config.in_place)
+		rc = error_set(&err, ENOTSUP, "memory for engine cki cannot grow");
 	if (rc == 0 && r->memory_max > memory && !mem_growth(memory, r->memory_max, &growth))
 		rc = error_set(&err, EINVAL,
 			       "memory of %" PRIu64 " bytes cannot grow to %" PRIu64

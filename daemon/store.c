@@ -89,6 +89,7 @@ static struct json_object *slot_json(const struct store_slot *e)
 	if (s->iommu != VFIO_AUTO)
 		put_string(j, "iommu", vfio_kind_name(s->iommu));
 	put_number(j, "ioas", e->ioas);
+	put_bool(j, "inPlace", e->in_place);
 	if (slot_has_function(s))
 		json_object_object_add(j, "function", function_json(&s->function));
 	if (slot_has_lease(s))
@@ -190,6 +191,7 @@ static int read_slot(struct json_object *j, struct store_slot *ret)
 	if (*iommu && vfio_kind_parse(iommu, &s->iommu) < 0)
 		return -EINVAL;
 	ret->ioas = (uint32_t)get_number(j, "ioas");
+	ret->in_place = get_bool(j, "inPlace");
 	o = get(j, "function", json_type_object);
 	if (o)
 		read_function(o, &s->function);

@@ -9,6 +9,7 @@
 
 struct store_slot {
 	struct slot slot;		 /* of the lease: only one that was granted */
+	bool in_place;			 /* how its memory is mapped */
 	uint32_t ioas;			 /* of its function's address space, with iommufd */
 	char token[STORE_TOKEN_LEN + 1]; /* names its descriptors in the store; "": they are not */
 };

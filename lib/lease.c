@@ -81,6 +81,7 @@ static void code_want(struct msg *m, struct lease_want *w)
 	code_text(m, &w->pf, LEASE_NAME_MAX);
 	msg_u64(m, &w->memory);
 	msg_bool(m, &w->kept);
+	code_text(m, &w->engine, LEASE_NAME_MAX);
 	msg_u32(m, &w->wait_ms);
 	if (!w->owner || !*w->owner || w->wait_ms > LEASE_WAIT_MAX_MS)
 		m->broken = true;
@@ -97,8 +98,9 @@ void lease_request_codec(struct msg *m, struct lease_request *r)
 		code_text(m, &r->id, LEASE_ID_LEN);
 		msg_u64(m, &r->memory);
 		msg_u64(m, &r->memory_max);
+		code_text(m, &r->engine, LEASE_NAME_MAX);
 		msg_u32(m, &r->wait_ms);
-		if (!r->id || r->wait_ms > LEASE_WAIT_MAX_MS)
+		if (!r->id || !r->engine || r->wait_ms > LEASE_WAIT_MAX_MS)
 			m->broken = true;
 		break;
 	case LEASE_HOLD:
@@ -397,11 +399,12 @@ static int sort_fds(struct lease_taken *t, int fds[static LEASE_FDS_MAX], struct
 	return error_set(err, EPROTO, "caissond's answer lacks descriptors");
 }
 
-int lease_take(int fd, const char *id, uint64_t memory, uint64_t max, uint32_t wait_ms,
-	       struct lease_taken *ret, struct error *err)
+int lease_take(int fd, const char *id, const char *engine, uint64_t memory, uint64_t max,
+	       uint32_t wait_ms, struct lease_taken *ret, struct error *err)
 {
 	struct lease_request r = {.head.op = LEASE_TAKE,
 				  .id = (char *)id,
+				  .engine = (char *)engine,
 				  .memory = memory,
 				  .memory_max = max,
 				  .wait_ms = wait_ms};

@@ -3,7 +3,8 @@
  * Leases: what caissond (daemon/) lends, and how it is asked.  docs/slots.md is the story.
  *
  * A slot is guest memory that is zeroed and present, or a network card's virtual function that is
- * open and reset, or both with the memory mapped for the function's DMA at IOVA = guest-physical.
+ * open and reset, or both with the memory mapped for the function's DMA at IOVA = guest-physical,
+ * which is another for each engine.
  * A lease is one slot for one owner.  Who may connect is asked by peer credentials; whoever may,
  * may everything.
  *
@@ -41,7 +42,7 @@
 #define LEASE_SOCKET "/run/caissond/caissond.sock"
 
 /* Raised when a packet changes; both sides must agree. */
-#define LEASE_VERSION 3
+#define LEASE_VERSION 4
 
 #define LEASE_PACKET_MAX 65536u
 #define LEASE_ID_LEN 32u     /* hexadecimal digits, 128 random bits */
@@ -88,6 +89,7 @@ struct lease_want {
 	char *pf;	  /* of this physical function (interface or address); NULL: any */
 	uint64_t memory;  /* bytes; 0 with a function: said at TAKE; else exactly this much */
 	bool kept;	  /* until RELEASE */
+	char *engine;	  /* that it is for; NULL: not known yet */
 	uint32_t wait_ms; /* for a slot to be made ready; 0: take what is ready or nothing */
 };
 
@@ -159,7 +161,7 @@ int lease_connect(const char *path, struct error *err);
 
 /*
  * -EAGAIN: none is free now, and none came within wait_ms.
- * -ENOENT: nothing like it is configured.  -EEXIST: the owner has a lease.
+ * -ENOENT: nothing like it is configured, or for another engine.  -EEXIST: the owner has a lease.
  */
 int lease_lease(int fd, const struct lease_want *want, struct lease_grant *ret, struct error *err);
 
@@ -168,11 +170,13 @@ int lease_lease(int fd, const struct lease_want *want, struct lease_grant *ret, 
  * prepared this waits for it, at most wait_ms.  memory 0: the function alone.  max: what it is to
  * have at last, the rest of it while it is used; it and memory are as mem_growth() wants them
  * (vmm/mem/layout.h), or max is memory.
- * -ENOENT: no such lease.  -EBUSY: its parts are with a process already.  -EAGAIN: it did not come
- * in time, or what is to come is more than may be made now.
+ * engine: that of the guest.
+ * -ENOENT: no such lease.  -ENOTSUP: it is for another engine, or cannot grow.  -EBUSY: its parts
+ * are with a process already.  -EAGAIN: it did not come in time, or what is to come is more than
+ * may be made now.
  */
-int lease_take(int fd, const char *id, uint64_t memory, uint64_t max, uint32_t wait_ms,
-	       struct lease_taken *ret, struct error *err);
+int lease_take(int fd, const char *id, const char *engine, uint64_t memory, uint64_t max,
+	       uint32_t wait_ms, struct lease_taken *ret, struct error *err);
 void lease_taken_done(struct lease_taken *t);
 
 /* The process of that pidfd becomes the holder in the caller's place. */
@@ -203,7 +207,7 @@ struct lease_head {
 
 struct lease_request {
 	struct lease_head head;
-	char *id, *owner, *what;
+	char *id, *owner, *what, *engine;
 	struct lease_want want;
 	uint64_t memory, memory_max;
 	uint32_t wait_ms, first;

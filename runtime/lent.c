@@ -52,6 +52,11 @@ static int connect_daemon(const struct settings *s, struct error *err)
 	return fd;
 }
 
+static bool uses_slots(const struct settings *s)
+{
+	return strcmp(s->engine, "kvm") == 0 || strcmp(s->engine, "cki") == 0;
+}
+
 /* What the guest begins with; the rest is to be something that it can grow by. */
 static uint64_t start_of(const struct settings *s)
 {
@@ -80,6 +85,7 @@ static int lease_slot(struct lent *l, const struct settings *s, enum wish wish, 
 		.owner = owner,
 		.function = wish == WISH_FUNCTION,
 		.memory = start_of(s),
+		.engine = s->engine,
 		.wait_ms = wish == WISH_READY ? 0 : s->slots_wait * 1000,
 	};
 	struct lease_grant grant;
@@ -102,12 +108,12 @@ int lent_lease(struct lent *ret, const struct settings *s, const struct network 
 	*ret = LENT_NONE;
 	if (parse_wish(s->slots, &wish, err) < 0 || find_lease(n, &lease, &name, err) < 0)
 		return -err->code;
-	if (!lease && (wish == WISH_NONE || (wish == WISH_READY && strcmp(s->engine, "kvm") != 0)))
+	if (!lease && (wish == WISH_NONE || (wish == WISH_READY && !uses_slots(s))))
 		return 0;
-	if (strcmp(s->engine, "kvm") != 0)
+	if (!uses_slots(s))
 		return error_set(err, EOPNOTSUPP, "engine '%s' cannot use what caissond lends: %s",
 				 s->engine,
-				 lease ? "the network is a leased function" : "choose kvm");
+				 lease ? "the network is a leased function" : "choose kvm or cki");
 	if (check_growth(s, err) < 0)
 		return -err->code;
 	ret->fd = connect_daemon(s, err);
@@ -128,8 +134,8 @@ int lent_take(struct lent *l, const struct settings *s, struct machine *m, struc
 {
 	if (l->fd < 0)
 		return 0;
-	if (lease_take(l->fd, l->id, start_of(s), s->memory, s->slots_wait * 1000, &l->parts, err) <
-	    0)
+	if (lease_take(l->fd, l->id, s->engine, start_of(s), s->memory, s->slots_wait * 1000,
+		       &l->parts, err) < 0)
 		return error_wrap(err, "lent slot");
 	m->memory = l->parts.memory;
 	m->memory_max = l->parts.memory + l->parts.growth;

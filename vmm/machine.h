@@ -25,12 +25,13 @@ struct machine_nic {
 	uint32_t mtu;
 };
 
-/* A PCI function of the host's that the guest drives itself (engine kvm). */
+/* A PCI function of the host's that the guest drives itself (engines kvm and cki). */
 struct machine_function {
 	char *name; /* its address on the host, for messages: "0000:3b:00.1" */
 	/* VFIO's descriptor of the device, in an IOMMU domain that maps the guest's memory_fd, and
-	 * nothing else, as vmm/mem/layout.h places it (IOVA = guest-physical).  The lender did that
-	 * and keeps a descriptor; the monitor maps nothing for DMA. */
+	 * nothing else, at IOVA = guest-physical: as vmm/mem/layout.h places it, on engine cki
+	 * where the host has it.  The lender did that and keeps a descriptor; the monitor maps
+	 * nothing for DMA. */
 	int32_t device_fd;
 	uint8_t mac[6]; /* which of the sandbox's interfaces it is */
 };

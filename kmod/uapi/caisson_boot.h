@@ -53,6 +53,10 @@
  *   POWER      RSI: CAISSON_POWER_*.  The sandbox ends; does not return.
  *   MMIO_READ  RSI: address, RDX: bytes (1, 2, 4 or 8).  A device's window; RAX: the value.
  *   MMIO_WRITE RSI: address, RDX: bytes, R8: the value.
+ *   CONFIG_READ  RSI: bus << 16 | device << 11 | function << 8 | offset, RDX: bytes (1, 2 or 4,
+ *              within a register of 4).  PCI configuration space; RAX: the value, all ones where
+ *              nothing is.  ENODEV: the machine has no bus.
+ *   CONFIG_WRITE the same, R8: the value.
  *
  *  Devices are virtio-mmio.  Their windows are no memory: nothing can be mapped there, and an
  * access is one of the two calls.  Addresses and interrupt lines come as on other engines, on the
@@ -60,6 +64,14 @@
  * CAISSON_EVENT_LINE(n); lines are edges: the driver asks the device why, and a bit put in again
  * is one more interrupt.  The monitor need not know a window's doorbell: what module or monitor
  * answer sooner than others (a write to QueueNotify) is theirs to choose.
+ *
+ *  Functions of the host's are on bus 0, if there are any; only their memory windows are shown.
+ * These are at the host's addresses and cannot be moved.  What of them is lent is mapped as a
+ * window of caisson.h; the pages of the MSI-X table and of the pending bits are not, but answer
+ * MMIO_READ and MMIO_WRITE.  MSI-X vector n of a function raises the line that its interrupt line
+ * register names, plus n, as soon as the function sends it: its message is nobody's to choose, its
+ * mask masks nothing.  The function's DMA reaches the DATA blocks, at their physical addresses, and
+ * nothing else: not the TABLE blocks.
  */
 #ifndef CAISSON_BOOT_UAPI_H
 #define CAISSON_BOOT_UAPI_H
@@ -77,6 +89,8 @@
 #define CAISSON_MONITOR_POWER 0x101
 #define CAISSON_MONITOR_MMIO_READ 0x102
 #define CAISSON_MONITOR_MMIO_WRITE 0x103
+#define CAISSON_MONITOR_CONFIG_READ 0x104
+#define CAISSON_MONITOR_CONFIG_WRITE 0x105
 
 #define CAISSON_POWER_OFF 0
 #define CAISSON_POWER_RESET 1

@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "agent"))
 from wire import Reader, boolean, i32, i64, listing, string, u8, u16, u32, u64  # noqa: E402
 
-VERSION = 3
+VERSION = 4
 LEASE, TAKE, HOLD, RELEASE, LIST, DRAIN, RETRY, STATUS = range(1, 9)
 READY, LEASED, QUARANTINED = 2, 3, 5
 EAGAIN, EEXIST, ENOENT = 11, 17, 2
@@ -80,7 +80,7 @@ class Caissond:
         assert version == VERSION
         fields = {
             LEASE: lambda: {"owner": r.string(), "function": r.number("B"), "pf": r.string(),
-                            "memory": r.number("Q"), "kept": r.number("B"),
+                            "memory": r.number("Q"), "kept": r.number("B"), "engine": r.string(),
                             "wait_ms": r.number("I")},
             RELEASE: lambda: {"id": r.string(), "owner": r.string()},
             LIST: lambda: {"owner": r.string(), "first": r.number("I")},
@@ -96,7 +96,7 @@ class Caissond:
         return u16(VERSION) + u8(op) + i32(code) + (
             string(body) if code else string(None) + body)
 
-    def lease(self, owner, function, pf, memory, kept, wait_ms):
+    def lease(self, owner, function, pf, memory, kept, engine, wait_ms):
         assert function and kept and not memory
         if owner in self.leased():
             return EEXIST, f"owner '{owner}' has a lease already"

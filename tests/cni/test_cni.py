@@ -552,7 +552,7 @@ def test_gc_of_many(runtime, daemon, netns):
     daemon.functions[:] = [caissond.Function(f"0000:02:{i // 8:02x}.{i % 8}",
                                              f"02:00:00:00:02:{i:02x}") for i in range(70)]
     for i in range(70):
-        assert daemon.lease(f"cni/fast/c{i}/eth0", 1, None, 0, 1, 0)[0] == 0
+        assert daemon.lease(f"cni/fast/c{i}/eth0", 1, None, 0, 1, None, 0)[0] == 0
     runtime("GC", config={"cni.dev/valid-attachments": [{"containerID": "c69", "ifname": "eth0"}]})
     assert list(daemon.leased()) == ["cni/fast/c69/eth0"]
 

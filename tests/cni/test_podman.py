@@ -82,7 +82,7 @@ def test_network(podman, runtime, daemon):
 def test_no_function_left(podman, runtime, daemon):
     """What the plugin says is what podman's user reads."""
     for i in range(len(daemon.functions)):
-        daemon.lease(f"other{i}", 1, None, 0, 1, 0)
+        daemon.lease(f"other{i}", 1, None, 0, 1, None, 0)
     r = podman("run", "--rm", "--network=fast", "--cgroups=no-conmon", "--rootfs", podman.rootfs,
                "true", check=False)
     assert r.returncode != 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pods on virtual functions: containerd, caisson-cni, caissond, the kvm engine, igb.  In the lab's
-host with network cards: `lab/lab test sriov cri`.
+"""Pods on virtual functions: containerd, caisson-cni, caissond, the kvm or the cki engine, igb.  In the
+lab's hosts with network cards: `lab/lab test sriov cri`, `lab/lab test cki-vf cri/test_function.py`.
 
     CRI_CYCLES      pods that come and go in test_cycles (5)
 """
@@ -16,6 +16,7 @@ import pytest
 
 import harness
 from harness import eventually
+from kernel_module import Module
 
 IMAGE, IPERF = "localhost/busybox:1", "localhost/iperf3:1"
 MAKE_IMAGE = harness.TOP / "lab/cri/image.py"
@@ -23,6 +24,7 @@ NETWORK = pathlib.Path("/etc/cni/net.d/00-fast.conflist")
 SETTINGS = pathlib.Path("/etc/caisson/config.json")
 SLOTS = pathlib.Path("/etc/caisson/slots.json")
 RESERVATIONS = pathlib.Path("/var/lib/cni/networks/fast")
+ENGINE = "cki" if harness.ENGINE == "cki" else "kvm"
 HOST, SLOT_COUNT, MEMORY = "10.77.0.1", 3, "256M"
 CYCLES = int(os.environ.get("CRI_CYCLES", "5"))
 
@@ -40,7 +42,7 @@ class Card:
         run("ip", "link", "set", pf, "up")
         run("ip", "address", "replace", f"{HOST}/24", "dev", pf)
         SLOTS.parent.mkdir(exist_ok=True)
-        SLOTS.write_text(json.dumps({"hugepages": True, "slots": [
+        SLOTS.write_text(json.dumps({"hugepages": True, "engine": ENGINE, "slots": [
             {"pf": pf, "count": SLOT_COUNT, "memory": MEMORY}]}))
         self.daemon = subprocess.Popen([harness.BUILD / "caissond"], stdout=log, stderr=log)
 
@@ -76,7 +78,11 @@ def card(cri):
     shutil.copy(harness.BUILD / "caisson-cni", "/usr/lib/cni")
     log = open(os.environ.get("CAISSON_RESULTS", "/tmp") + "/caissond.log", "w")
     card = Card(cards[0], log)
+    if ENGINE == "cki" and not Module().loaded():
+        r = Module().load()
+        assert r.returncode == 0, r.stderr
     SETTINGS.write_text(json.dumps({"memory": MEMORY, "boot_timeout": harness.TIMEOUT,
+                                    "engine": harness.ENGINE,
                                     "network_timeout": 45}))
     NETWORK.write_text(json.dumps({"cniVersion": "1.0.0", "name": "fast", "plugins": [{
         "type": "caisson-cni", "pf": card.pf, "capabilities": {"mac": True}, "wait": 60,

@@ -14,7 +14,9 @@ import socket
 import struct
 import sys
 
-VERSION = 3
+VERSION = 4
+# Whose guests slots are for: the tests' daemons lend to these.
+ENGINE = "cki" if os.environ.get("CAISSON_TEST_ENGINE") == "cki" else "kvm"
 LEASE, TAKE, HOLD, RELEASE, LIST, DRAIN, RETRY, STATUS = range(1, 9)
 STATES = ["cold", "preparing", "ready", "leased", "dirty", "quarantined"]
 
@@ -93,13 +95,15 @@ class Client:
         assert got == op
         return r
 
-    def lease(self, owner, memory=0, function=False, pf=None, kept=False, wait_ms=0):
+    def lease(self, owner, memory=0, function=False, pf=None, kept=False, wait_ms=0, engine=None):
         r = self.exchange(LEASE, string(owner) + struct.pack("<?", function) + string(pf)
-                          + struct.pack("<Q?I", memory, kept, wait_ms))
+                          + struct.pack("<Q?", memory, kept) + string(engine)
+                          + struct.pack("<I", wait_ms))
         return {"id": r.string(), "memory": r.get("Q"), "function": r.function()}
 
-    def take(self, id, memory=0, max=0, wait_ms=0):
-        r = self.exchange(TAKE, string(id) + struct.pack("<QQI", memory, max, wait_ms))
+    def take(self, id, memory=0, max=0, wait_ms=0, engine=ENGINE):
+        r = self.exchange(TAKE, string(id) + struct.pack("<QQ", memory, max) + string(engine)
+                          + struct.pack("<I", wait_ms))
         memory, hugepages = r.get("Q?")
         taken = {"memory": memory, "hugepages": hugepages, "function": r.function(),
                  "growth": r.get("Q"), "fds": len(self.fds)}

@@ -341,6 +341,8 @@ def test_config(daemon):
             ({"slots": [{"functions": ["0000:00:1f.7", "0000:00:1f.7"]}]}, "twice"),
             ({"slots": [], "threads": 0}, "threads"),
             ({"slots": [], "nonsense": 0}, "nonsense"),
+            ({"slots": [], "engine": "emu"}, "'emu' is not kvm or cki"),
+            ({"slots": [{"memory": "4M"}], "engine": "cki"}, "huge pages alone"),
             ({"slots": {}}, "slots")):
         d = daemon([])
         d.config |= bad
@@ -349,6 +351,19 @@ def test_config(daemon):
             assert r.returncode == 1 and r.stderr.count("\n") == 1 and word in r.stderr, r.stderr
     r = daemon([SLOT]).run("--check")
     assert (r.returncode, r.stdout) == (0, "2 slots\n")
+
+
+def test_engine(daemon):
+    """Memory is for guests of one engine: who wants another is told so, and has nothing."""
+    d = daemon([SLOT], engine="kvm").start().wait_ready(2)
+    with pytest.raises(lease.Failed, match="slots are for engine kvm, not 'cki'") as e:
+        d.client().lease("one", memory=8 * MB, engine="cki")
+    assert e.value.code == errno.ENOENT
+    p = d.process()
+    id = p.lease(owner="two", memory=8 * MB, engine="kvm")["id"]
+    with pytest.raises(lease.Failed, match="slots are for engine kvm, not 'cki'"):
+        d.client().take(id, memory=8 * MB, engine="cki")
+    assert p.take(id=id, memory=8 * MB)["memory"] == 8 * MB
 
 
 def test_alone(daemon):

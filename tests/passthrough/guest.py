@@ -11,6 +11,8 @@ import harness  # noqa: E402
 
 LENDER = harness.BUILD / "tests/passthrough/lender"
 VMM = harness.BUILD / "caisson-vmm"
+# With "auto" these tests take what has functions anywhere.
+ENGINE = "cki" if harness.ENGINE == "cki" else "kvm"
 KERNEL = pathlib.Path(os.environ.get("CAISSON_VMLINUX", harness.BUILD / "vmlinux"))
 PROLOGUE = """#!/bin/sh
 export PATH=/bin
@@ -26,7 +28,7 @@ ip link set eth0 up
 ip addr add {address}/24 dev eth0
 wait_for '[ "$(cat /sys/class/net/eth0/carrier 2>/dev/null)" = 1 ]'
 """
-# A triple fault, which ends the monitor.
+# On kvm a triple fault, which ends the monitor.
 EPILOGUE = "\necho the end\nreboot -f\n"
 
 
@@ -61,7 +63,7 @@ class Guest:
 
     def __init__(self, tmp, script, functions=(), mib=128, options=(), files=()):
         image = initramfs(pathlib.Path(tmp) / f"guest{id(self)}.cpio", script, files)
-        words = [LENDER, "-k", KERNEL, "-i", image, "-m", mib, *options]
+        words = [LENDER, "-k", KERNEL, "-i", image, "-e", ENGINE, "-m", mib, *options]
         for f in functions:
             words += ["-f", f.address]
         self.process = subprocess.Popen(list(map(str, words + [VMM])), stdout=subprocess.PIPE,

@@ -3,7 +3,7 @@
  * hostile DEVICE WHAT [ADDRESS]...: in a guest, makes an igb virtual function read or write memory
  * at guest-physical addresses that need not be the guest's.  DEVICE is its directory in sysfs; its
  * network interface must be down.  For each ADDRESS ("own": a page of this program's; "high": one
- * above 4 GiB):
+ * above 4 GiB; "table": on engine cki, where the guest's page tables begin):
  *
  *	send      a frame whose payload the function reads from there
  *	receive   a buffer there, for the function to write a frame to; the next one to arrive
@@ -14,12 +14,15 @@
  * page, the text OWN_TEXT.  Registers: Intel 82576 data sheet, 8.
  *
  * hostile DEVICE wild: reads and writes every register of the function's second window, where its
- * interrupts' table is, and of configuration space, whatever comes of it.
+ * interrupts' table is, and of configuration space, whatever comes of it.  What of the window
+ *cannot be had is said.
  *
  * hostile hold TEXT MIB: fills memory with a text and keeps it.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -124,6 +127,22 @@ static uint64_t high_page(void)
 	return 0;
 }
 
+static uint64_t table_page(void)
+{
+	FILE *f = fopen("/proc/iomem", "re");
+	char line[256];
+	unsigned long long at;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, ": Page tables") && sscanf(line, " %llx-", &at) == 1) {
+			fclose(f);
+			return at;
+		}
+	errno = ENOENT;
+	die("find page tables");
+	return 0;
+}
+
 static void open_device(const char *dir)
 {
 	char path[256];
@@ -205,18 +224,21 @@ static const char *ring_from(uint64_t at)
 	return "tried";
 }
 
-static void wild_window(const char *dir)
-{
-	char path[256];
-	volatile uint8_t *at;
-	int fd;
+static sigjmp_buf nothing_there;
 
-	snprintf(path, sizeof(path), "%s/resource3", dir);
-	fd = open(path, O_RDWR | O_SYNC);
-	at = fd < 0 ? MAP_FAILED : mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (at == MAP_FAILED)
-		die(path);
-	for (uint32_t offset = 0; offset < 4 * PAGE; offset += 4) {
+static void on_bus_error(int sig)
+{
+	(void)sig;
+	siglongjmp(nothing_there, 1);
+}
+
+static void wild_page(volatile uint8_t *at, uint32_t begin)
+{
+	if (sigsetjmp(nothing_there, 1)) {
+		printf("wild: nothing is at 0x%x of the window\n", begin);
+		return;
+	}
+	for (uint32_t offset = begin; offset < begin + PAGE; offset += 4) {
 		const uint32_t before = *(volatile uint32_t *)(at + offset);
 
 		/* Of the table no more than fixed interrupts to nobody. */
@@ -229,6 +251,22 @@ static void wild_window(const char *dir)
 		(void)*(volatile uint16_t *)(at + offset + 2);
 		(void)*(volatile uint64_t *)(at + (offset & ~7u));
 	}
+}
+
+static void wild_window(const char *dir)
+{
+	char path[256];
+	volatile uint8_t *at;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/resource3", dir);
+	fd = open(path, O_RDWR | O_SYNC);
+	at = fd < 0 ? MAP_FAILED : mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED)
+		die(path);
+	signal(SIGBUS, on_bus_error);
+	for (uint32_t begin = 0; begin < 4 * PAGE; begin += PAGE)
+		wild_page(at, begin);
 }
 
 /* The guest's kernel carries it out as it is. */
@@ -300,9 +338,10 @@ int main(int argc, char **argv)
 	ring = page(&ring_at);
 	own = page(&own_at);
 	for (int i = 3; i < argc; i++) {
-		const uint64_t at = strcmp(argv[i], "own") == 0	   ? own_at + 64
-				    : strcmp(argv[i], "high") == 0 ? high_page()
-								   : strtoull(argv[i], NULL, 0);
+		const uint64_t at = strcmp(argv[i], "own") == 0	    ? own_at + 64
+				    : strcmp(argv[i], "high") == 0  ? high_page()
+				    : strcmp(argv[i], "table") == 0 ? table_page()
+								    : strtoull(argv[i], NULL, 0);
 		const char *result;
 
 		memset(ring, 0, PAGE);
@@ -312,6 +351,8 @@ int main(int argc, char **argv)
 							   : ring_from(at);
 		printf("%s %s: %s%s\n", argv[2], argv[i], result,
 		       memmem(own, PAGE, "overwritten", 11) ? ", in own memory" : "");
+		if (strcmp(argv[i], "table") == 0)
+			printf("%s table: at 0x%llx\n", argv[2], (unsigned long long)at);
 	}
 	return 0;
 }

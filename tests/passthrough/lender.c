@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] [-g MIB] [-c CPUS] [-a CMDLINE]
- *	[-t SECONDS] [-u auto|type1|iommufd] [-H] VMM
+ * lender -k KERNEL -i INITRAMFS [-e ENGINE] [-f ADDRESS]... [-m MIB] [-g MIB] [-c CPUS]
+ *	[-a CMDLINE] [-t SECONDS] [-u auto|type1|iommufd] [-H] VMM
  * runs one guest with functions of the host's (bound to vfio-pci), lent as vmm/vfio/lend.h does, in
- * the monitor VMM on engine kvm.  -H: memory of 2 MiB pages.  -g: at SIGUSR1 the guest grows by so
- * much.  Standard output gets what the monitor logs: why the guest ended, and its console.
- * Standard error gets times, in milliseconds, and the monitor's timeline.  Afterwards the functions
- * are reset, as a lender would.  SIGTERM ends the guest.  Exit status 0: the guest ended.
+ * the monitor VMM on engine kvm or cki.  -H: memory of 2 MiB pages, as cki has it anyway.  -g: at
+ *SIGUSR1 the guest grows by so much.  Standard output gets what the monitor logs: why the guest
+ *ended, and its console. Standard error gets times, in milliseconds, and the monitor's timeline.
+ *Afterwards the functions are reset, as a lender would.  SIGTERM ends the guest.  Exit status 0:
+ *the guest ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,18 +27,19 @@
 #include "lib/cleanup.h"
 #include "lib/timeline.h"
 #include "vmm/machine.h"
+#include "vmm/mem/blocks.h"
 #include "vmm/vfio/device.h"
 #include "vmm/vfio/lend.h"
 
 #define FUNCTIONS_MAX 32
 
 struct options {
-	char *kernel, *initrd, *cmdline, *vmm;
+	char *kernel, *initrd, *cmdline, *vmm, *engine;
 	char *functions[FUNCTIONS_MAX];
 	uint32_t functions_n, cpus, seconds;
 	uint64_t mib, growth_mib;
 	enum vfio_kind iommu;
-	bool hugepages;
+	bool hugepages, in_place;
 };
 
 static void die(const struct error *err)
@@ -65,6 +68,24 @@ static int make_memory(const struct options *o)
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		die_errno("make memory");
 	return fd;
+}
+
+/* As the host has its pages, as far as that can be had: one at a time (daemon/memory.c). */
+static void sort_memory(const struct options *o, int fd)
+{
+	const uint64_t size = o->mib << 20;
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	const int lock = open("/dev/caisson", O_RDWR | O_CLOEXEC);
+	struct error err = {0};
+
+	if (at == MAP_FAILED)
+		die_errno("map memory");
+	if (lock < 0 || flock(lock, LOCK_EX) < 0)
+		die_errno("lock '/dev/caisson'");
+	if (mem_blocks_sort(at, fd, size, true, &err) < 0)
+		die(&err);
+	munmap(at, size);
+	close(lock);
 }
 
 static int make_listener(const char *dir)
@@ -133,7 +154,8 @@ static void lend(const struct options *o, struct vfio_lent *lent, int memory)
 			die(&err);
 		took("open", begin);
 		begin = monotonic_ns();
-		if (vfio_map(&lent[i], memory, o->mib << 20, &err) < 0)
+		if ((o->in_place ? vfio_map_in_place : vfio_map)(&lent[i], memory, o->mib << 20,
+								 &err) < 0)
 			die(&err);
 		took("map", begin);
 	}
@@ -215,7 +237,7 @@ static int run(const struct options *o)
 	int memory = make_memory(o), status, growth[2];
 	struct machine m = {
 		.id = (char *)"lender",
-		.engine = (char *)"kvm",
+		.engine = o->engine,
 		.kernel = o->kernel,
 		.initrd = o->initrd,
 		.cmdline = o->cmdline,
@@ -238,6 +260,8 @@ static int run(const struct options *o)
 		die_errno("make a directory and a pipe");
 	m.growth_fd = growth[0];
 	m.listen_fd = make_listener(dir);
+	if (o->in_place)
+		sort_memory(o, memory);
 	lend(o, lent, memory);
 	monitor = fork();
 	if (monitor == 0)
@@ -255,16 +279,24 @@ static int run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.cmdline = (char *)"", .cpus = 1, .seconds = 120, .mib = 128};
+	struct options o = {.cmdline = (char *)"",
+			    .engine = (char *)"kvm",
+			    .cpus = 1,
+			    .seconds = 120,
+			    .mib = 128};
 	int opt;
 
-	while ((opt = getopt(argc, argv, "k:i:f:m:g:c:a:t:u:H")) != -1)
+	while ((opt = getopt(argc, argv, "k:i:e:f:m:g:c:a:t:u:H")) != -1)
 		switch (opt) {
 		case 'k':
 			o.kernel = optarg;
 			break;
 		case 'i':
 			o.initrd = optarg;
+			break;
+		case 'e':
+			o.engine = optarg;
+			o.in_place = strcmp(optarg, "cki") == 0;
 			break;
 		case 'f':
 			if (o.functions_n < FUNCTIONS_MAX)
@@ -297,10 +329,11 @@ int main(int argc, char **argv)
 		}
 	if (optind + 1 != argc || !o.kernel || !o.initrd) {
 		fprintf(stderr,
-			"usage: lender -k KERNEL -i INITRAMFS [-f ADDRESS]... [-m MIB] "
+			"usage: lender -k KERNEL -i INITRAMFS [-e ENGINE] [-f ADDRESS]... [-m MIB] "
 			"[-g MIB] [-c CPUS] [-a CMDLINE] [-t SECONDS] [-u IOMMU] [-H] VMM\n");
 		return 2;
 	}
+	o.hugepages |= o.in_place;
 	o.vmm = argv[optind];
 	return run(&o);
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a process's memory is in the machine's."""
+import itertools
 import mmap
 import os
 import re
@@ -52,11 +53,11 @@ class Pages:
 
     def __init__(self, pid, name, pattern, count):
         self.pid, self.pattern, self.found = pid, (pattern * PAGE)[:PAGE], {}
-        start, end = next((int(a, 16), int(b, 16)) for a, b in
-                          re.findall(rf"^([0-9a-f]+)-([0-9a-f]+) .*{re.escape(name)}",
-                                     open(f"/proc/{pid}/maps").read(), re.M))
+        ranges = [range(int(a, 16), int(b, 16), PAGE) for a, b in
+                  re.findall(rf"^([0-9a-f]+)-([0-9a-f]+) .*{re.escape(name)}",
+                             open(f"/proc/{pid}/maps").read(), re.M)]
         fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
-        for address in range(start, end, PAGE):
+        for address in itertools.chain(*ranges):
             if os.pread(fd, PAGE, address) == self.pattern:
                 self.found[address] = physical(pid, address)
             if len(self.found) == count:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guests with functions of the host's, on engine kvm (docs/passthrough.md): `lab/lab test sriov
-passthrough`."""
+"""Guests with functions of the host's (docs/passthrough.md), on engine kvm: `lab/lab test sriov
+passthrough`; on engine cki: `lab/lab test cki-vf passthrough`."""
 import re
 import subprocess
 import time
@@ -50,7 +50,7 @@ grep eth0 /proc/interrupts
     assert f.mac in out, out
     assert " 0% packet loss" in out, out + err
     # Of the MSI-X vectors for sending and receiving, each was used.
-    used = re.findall(r"(\d+) +PCI-MSIX-0000:00:01.0 +\d-edge +eth0-[tr]x-0", out)
+    used = re.findall(r"(\d+) +(?:PCI-MSIX-0000:00:01.0 +\d|caisson +)-edge +eth0-[tr]x-0", out)
     assert len(used) == 2 and all(int(n) >= 5 for n in used), out
 
 

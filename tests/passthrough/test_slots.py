@@ -35,7 +35,7 @@ def daemon(cards, tmp_path):
 
     def make(slots_, **config):
         made.append(slots.Daemon(tmp_path / f"d{len(made)}", slots=slots_, return_ms=1500,
-                                 hugepages=True, **config))
+                                 hugepages=True, engine=lease.ENGINE, **config))
         return made[-1]
 
     yield make
@@ -303,7 +303,7 @@ def test_systemd(cards, tmp_path):
                      "RuntimeDirectoryPreserve", "ProtectHome", "PrivateTmp")))
     config = pathlib.Path("/run/caissond-test.json")
     config.write_text(json.dumps({
-        "directory": "/run/caissond-test", "hugepages": True, "cpu": 0,
+        "directory": "/run/caissond-test", "hugepages": True, "cpu": 0, "engine": lease.ENGINE,
         "slots": [slot(cards[0], 2), {"memory": "32M"}]}))
     unit = pathlib.Path("/run/systemd/system/caissond-test.service")
     unit.write_text(UNIT.format(program=slots.BUILD / "caissond", config=config, rest=rest))
@@ -366,7 +366,7 @@ def test_sandbox(cards, daemon, rootfs, tmp_path):
     d = daemon(free(cards[0])).start().wait_ready(1)
     mac = d.slots()[0]["function"]["mac"]
     for i in range(2):
-        s = Sandbox(tmp_path, rootfs, d, f"box{i}", engine="kvm", slots="function")
+        s = Sandbox(tmp_path, rootfs, d, f"box{i}", engine=lease.ENGINE, slots="function")
         for caps in s.bundle.config["process"]["capabilities"].values():
             caps += ["CAP_NET_ADMIN", "CAP_NET_RAW"]
         s.bundle.write()
@@ -386,6 +386,21 @@ def test_sandbox(cards, daemon, rootfs, tmp_path):
         d.wait_ready(1)
 
 
+def test_sandbox_without_function(daemon, rootfs, tmp_path):
+    """Memory alone, which is ready as soon as nobody has it."""
+    d = daemon([{"memory": MEMORY}]).start().wait_ready(1)
+    for i in range(2):
+        s = Sandbox(tmp_path, rootfs, d, f"box{i}", engine=lease.ENGINE, slots="memory").up()
+        try:
+            held, = d.slots("leased")
+            assert held["holder"] == s.state()["monitor"]["pid"]
+            assert s.sh("uname").strip() == "Linux"
+        finally:
+            s.delete()
+        d.wait_ready(1)
+
+
+@pytest.mark.kvm
 def test_sandbox_grows(cards, daemon, rootfs, tmp_path):
     """One that begins small: its function reaches what comes later, as it reaches the rest."""
     d = daemon([slot(cards[0], 1, "128M")], on_demand="256M").start().wait_ready(1)
@@ -420,7 +435,7 @@ def test_sandbox_grows(cards, daemon, rootfs, tmp_path):
 def test_sandbox_killed(cards, daemon, rootfs, tmp_path, phase, victim):
     """The command or the monitor dies at a phase of the start: the function comes back by itself."""
     d = daemon(free(cards[0])).start().wait_ready(1)
-    s = Sandbox(tmp_path, rootfs, d, engine="kvm", slots="function")
+    s = Sandbox(tmp_path, rootfs, d, engine=lease.ENGINE, slots="function")
     p = s.caisson.popen("create", "--bundle", s.bundle.path, s.id, stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                         env={**os.environ, "CAISSON_STOP_AT": phase})

@@ -25,6 +25,7 @@
 #include <cmocka.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/blocks.h"
 #include "vmm/vfio/lend.h"
 
 #define ADDRESS "0000:01:10.0"
@@ -432,6 +433,79 @@ static void test_map_iommufd(void **state)
 	map_both(VFIO_IOMMUFD, IOAS_MAP, IOAS_UNMAP);
 }
 
+/* Where the host has four blocks; with `moves`, the last is elsewhere when it is asked again. */
+static struct {
+	unsigned int asked;
+	bool moves;
+} places;
+
+int __wrap_mem_blocks_find(uint8_t *mapped, uint64_t size, uint64_t *ret, struct error *err);
+
+int __wrap_mem_blocks_find(uint8_t *mapped, uint64_t size, uint64_t *ret, struct error *err)
+{
+	static const uint64_t at[] = {3 * GIB, 3 * GIB + MEM_BLOCK, 7 * GIB, 2 * GIB};
+
+	(void)err;
+	assert_int_equal(size, sizeof(at) / sizeof(*at) * MEM_BLOCK);
+	assert_int_equal(mapped[0], 'l');
+	memcpy(ret, at, sizeof(at));
+	if (places.asked++ && places.moves)
+		ret[3] = 5 * GIB;
+	return 0;
+}
+
+/* Each block at its own address, those that follow each other at once; all of it or nothing. */
+static void map_in_place(enum vfio_kind kind, unsigned long map, unsigned long unmap)
+{
+	_cleanup_close_ int memory = guest_memory(4 * MEM_BLOCK, 'l', 0);
+	struct error err = {0};
+	struct call maps[4];
+	struct vfio_lent v;
+	unsigned int n = 0;
+
+	memset(&places, 0, sizeof(places));
+	open_it(&v, kind);
+	kernel->n = 0;
+	assert_int_equal(pwrite(memory, "t", 1, 2 * MEM_BLOCK), 1);
+	assert_int_equal(pwrite(memory, "f", 1, 3 * MEM_BLOCK), 1);
+	assert_int_equal(vfio_map_in_place(&v, memory, 4 * MEM_BLOCK, &err), 0);
+	for (unsigned int i = 0; i < kernel->n; i++) {
+		assert_int_not_equal(kernel->calls[i].request, unmap);
+		if (kernel->calls[i].request == map && n < 4)
+			maps[n++] = kernel->calls[i];
+	}
+	assert_int_equal(n, 3);
+	assert_true(maps[0].iova == 3 * GIB && maps[0].size == 2 * MEM_BLOCK &&
+		    maps[0].first == 'l');
+	assert_true(maps[1].iova == 7 * GIB && maps[1].size == MEM_BLOCK && maps[1].first == 't');
+	assert_true(maps[2].iova == 2 * GIB && maps[2].size == MEM_BLOCK && maps[2].first == 'f');
+	places.asked = 0;
+	places.moves = true;
+	assert_int_equal(vfio_map_in_place(&v, memory, 4 * MEM_BLOCK, &err), -EAGAIN);
+	assert_non_null(strstr(err.text, "function " ADDRESS ": the kernel moves its memory"));
+	assert_int_equal(kernel->calls[kernel->n - 1].request, unmap);
+	places.moves = false;
+	kernel->fails = map;
+	kernel->fails_at = 2 * GIB;
+	kernel->code = EINVAL;
+	assert_int_equal(vfio_map_in_place(&v, memory, 4 * MEM_BLOCK, &err), -EINVAL);
+	assert_int_equal(kernel->calls[kernel->n - 1].request, unmap);
+	assert_int_equal(vfio_map_in_place(&v, memory, 4096, &err), -EINVAL);
+	vfio_close(&v);
+}
+
+static void test_in_place_type1(void **state)
+{
+	(void)state;
+	map_in_place(VFIO_TYPE1, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA);
+}
+
+static void test_in_place_iommufd(void **state)
+{
+	(void)state;
+	map_in_place(VFIO_IOMMUFD, IOAS_MAP, IOAS_UNMAP);
+}
+
 /* By a process that is not ours, has nothing else open, and is gone; with the space alone. */
 static void test_mapped_by_child(void **state)
 {
@@ -585,6 +659,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_iommufd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_map_type1, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_map_iommufd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_in_place_type1, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_in_place_iommufd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mapped_by_child, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_child_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_translated, setup, teardown),

@@ -302,6 +302,49 @@ static void test_windows(void **state)
 	assert_false(pci_bus_mmio(&bus, GPA(UINT64_MAX), &v, 8, false));
 }
 
+/* A window that lies somewhere already stays there, and answers there. */
+static void test_placed(void **state)
+{
+	const uint64_t at = 0x380000004000, end = bus.end;
+	struct toy *other = make_toy(0x4000);
+	struct error err = {0};
+	uint64_t v;
+
+	(void)state;
+	other->pci.config.bars[0].at = GPA(at);
+	assert_int_equal(pci_bus_add(&bus, &other->pci, &err), 0);
+	assert_true(other->pci.config.bars[0].at.v == at);
+	assert_true(other->pci.config.bars[3].at.v >= end);
+	mmio_write(at + 8, 7, 4);
+	assert_int_equal(other->writes, 1);
+	assert_int_equal(other->offset, 8);
+	assert_false(pci_bus_mmio(&bus, GPA(at + 0x4000), &v, 4, false));
+	assert_false(pci_bus_mmio(&bus, GPA(at - 1), &v, 4, false));
+}
+
+/* Configuration space without ports. */
+static void test_config_by_address(void **state)
+{
+	const uint32_t function = 1 << 11,
+		       nowhere[] = {31 << 11, 1 << 8, 1 << 16, 1 << 16 | 1 << 11};
+	uint32_t v = ~0u;
+	uint16_t half = PCI_COMMAND_MASTER;
+
+	(void)state;
+	pci_bus_config(&bus, function | PCI_VENDOR_ID, &v, 4, false);
+	assert_int_equal(v, 0x56781234);
+	pci_bus_config(&bus, function | PCI_COMMAND, &half, 2, true);
+	assert_true(toy->bus_master);
+	half = 0xffff;
+	pci_bus_config(&bus, function | PCI_DEVICE_ID, &half, 2, false);
+	assert_int_equal(half, 0x5678);
+	for (unsigned int i = 0; i < ARRAY_SIZE(nowhere); i++) {
+		v = ~0u;
+		pci_bus_config(&bus, nowhere[i], &v, 4, false);
+		assert_int_equal(v, ~0u);
+	}
+}
+
 static void test_bus_master(void **state)
 {
 	(void)state;
@@ -472,6 +515,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ports, open_bus, close_bus),
 		cmocka_unit_test_setup_teardown(test_bars, open_bus, close_bus),
 		cmocka_unit_test_setup_teardown(test_windows, open_bus, close_bus),
+		cmocka_unit_test_setup_teardown(test_placed, open_bus, close_bus),
+		cmocka_unit_test_setup_teardown(test_config_by_address, open_bus, close_bus),
 		cmocka_unit_test_setup_teardown(test_bus_master, open_bus, close_bus),
 		cmocka_unit_test_setup_teardown(test_msix, open_bus, close_bus),
 		cmocka_unit_test_setup_teardown(test_msix_odd_accesses, open_bus, close_bus),

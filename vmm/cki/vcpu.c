@@ -133,7 +133,9 @@ static uint64_t do_read(const struct cki_vcpus *v, uint64_t at, uint64_t size)
 
 	if (!is_access(size))
 		return (uint64_t)-EINVAL;
-	devices_mmio(v->devices, GPA(at), &value, (uint32_t)size, false);
+	if (!v->functions ||
+	    !pci_bus_mmio(&v->functions->bus, GPA(at), &value, (uint32_t)size, false))
+		devices_mmio(v->devices, GPA(at), &value, (uint32_t)size, false);
 	return size == 8 ? value : value & ((1ull << size * 8) - 1);
 }
 
@@ -141,8 +143,23 @@ static uint64_t do_write(const struct cki_vcpus *v, uint64_t at, uint64_t size, 
 {
 	if (!is_access(size))
 		return (uint64_t)-EINVAL;
-	devices_mmio(v->devices, GPA(at), &value, (uint32_t)size, true);
+	if (!v->functions ||
+	    !pci_bus_mmio(&v->functions->bus, GPA(at), &value, (uint32_t)size, true))
+		devices_mmio(v->devices, GPA(at), &value, (uint32_t)size, true);
 	return 0;
+}
+
+static uint64_t do_config(const struct cki_vcpus *v, uint64_t at, uint64_t size, uint64_t value,
+			  bool write)
+{
+	uint32_t data = write ? (uint32_t)value : ~0u;
+
+	if (!v->functions)
+		return (uint64_t)-ENODEV;
+	if ((size != 1 && size != 2 && size != 4) || at > 0xffffff || (at & 3) + size > 4)
+		return (uint64_t)-EINVAL;
+	pci_bus_config(&v->functions->bus, (uint32_t)at, &data, (uint32_t)size, write);
+	return write ? 0 : size == 4 ? data : data & ((1u << size * 8) - 1);
 }
 
 /* The next ones: true to go on, false when the machine has ended. */
@@ -174,6 +191,12 @@ static bool do_call(struct cki_vcpus *v, struct caisson_run *run)
 	case CAISSON_MONITOR_MMIO_WRITE:
 		run->answer = do_write(v, a[1], a[2], a[3]);
 		return true;
+	case CAISSON_MONITOR_CONFIG_READ:
+		run->answer = do_config(v, a[1], a[2], 0, false);
+		return true;
+	case CAISSON_MONITOR_CONFIG_WRITE:
+		run->answer = do_config(v, a[1], a[2], a[3], true);
+		return true;
 	case CAISSON_MONITOR_POWER:
 		return do_power(v, a[1]);
 	default:
@@ -186,9 +209,17 @@ static bool do_call(struct cki_vcpus *v, struct caisson_run *run)
 
 static int vcpu_enter(void *arg, uint32_t id, struct error *err)
 {
-	(void)arg, (void)id;
-	return confine_calls(calls, ARRAY_SIZE(calls), devices_vcpu_calls, devices_vcpu_calls_n,
-			     err);
+	const struct cki_vcpus *v = arg;
+	struct confine_call all[ARRAY_SIZE(calls) + CKI_FUNCTIONS_CALLS_MAX];
+	size_t n = ARRAY_SIZE(calls);
+
+	(void)id;
+	memcpy(all, calls, sizeof(calls));
+	if (v->functions) {
+		memcpy(all + n, v->functions->calls, v->functions->calls_n * sizeof(*all));
+		n += v->functions->calls_n;
+	}
+	return confine_calls(all, n, devices_vcpu_calls, devices_vcpu_calls_n, err);
 }
 
 static bool end_badly(struct cki_vcpus *v, uint32_t id, int code, const char *why)

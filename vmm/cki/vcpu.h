@@ -16,6 +16,7 @@
 
 #include "lib/error.h"
 #include "vmm/boot/cki.h"
+#include "vmm/cki/functions.h"
 #include "vmm/cki/sandbox.h"
 #include "vmm/cpus.h"
 #include "vmm/devices.h"
@@ -28,6 +29,7 @@ struct cki_vcpu {
 
 struct cki_vcpus {
 	struct devices *devices;
+	struct cki_functions *functions; /* NULL: there is no bus */
 	const struct mem *mem;
 	int console_fd; /* what the guest says before it has a driver for its console */
 	uint32_t n;

@@ -11,6 +11,7 @@
 #include "lib/cleanup.h"
 #include "lib/timeline.h"
 #include "vmm/boot/cki.h"
+#include "vmm/cki/functions.h"
 #include "vmm/cki/sandbox.h"
 #include "vmm/cki/vcpu.h"
 #include "vmm/devices.h"
@@ -19,22 +20,26 @@
 
 /*
  * The kernel's command line on this machine.
- * pci=off      there are no functions yet
  * panic=-1     a panic is the end, at once
  * oops=panic   a kernel that faulted holds locks and broken structures: it does not go on
  * 8250.nr_uarts=0  nor are there UARTs
  * rcupdate.rcu_expedited=1   mounting and making namespaces waits for RCU again and again
  */
 #define KERNEL_CMDLINE                                                                             \
-	"quiet console=hvc0 pci=off panic=-1 oops=panic 8250.nr_uarts=0 "                          \
+	"quiet console=hvc0 panic=-1 oops=panic 8250.nr_uarts=0 "                                  \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on cgroup_no_v1=all"
+/* Without functions: there is no bus to look for. */
+#define CMDLINE_NO_PCI " pci=off"
+/* With: their drivers come up while the container does; windows are mapped by pages of 4 KiB. */
+#define CMDLINE_PCI " driver_async_probe=igbvf,ixgbevf,iavf nohugeiomap"
 
 struct guest {
 	struct mem mem;
 	struct cki_sandbox sandbox;
 	struct devices devices;
+	struct cki_functions functions;
 	struct cki_vcpus vcpus;
-	bool has_mem, has_devices, has_vcpus;
+	bool has_mem, has_devices, has_functions, has_vcpus;
 	int agent_fd, console_fd;	  /* the monitor's ends of the channels */
 	int agent_device, console_device; /* the console device's ends */
 };
@@ -42,8 +47,9 @@ struct guest {
 /* What other engines have, and this one has not. */
 static int check_machine(const struct machine *m, struct error *err)
 {
-	if (m->functions_n)
-		return error_set(err, EOPNOTSUPP, "functions of the host cannot be lent to it yet");
+	if (m->functions_n && m->memory_fd < 0)
+		return error_set(err, EINVAL,
+				 "functions without lent memory: nothing of it is mapped for them");
 	if (m->memory_max && m->memory_max != m->memory)
 		return error_set(err, EOPNOTSUPP, "its memory cannot grow");
 	if (m->memory % MEM_BLOCK)
@@ -99,6 +105,26 @@ static int make_devices(struct guest *g, const struct machine *m, struct error *
 	return cki_sandbox_add_devices(&g->sandbox, &g->devices, err);
 }
 
+static void on_function_gone(void *arg, const struct error *reason)
+{
+	struct guest *g = arg;
+
+	cpus_end(&g->vcpus.threads, reason);
+}
+
+static int add_functions(struct guest *g, const struct machine *m, struct error *err)
+{
+	if (m->functions_n == 0)
+		return 0;
+	if (cki_functions_init(&g->functions, &g->sandbox, m, &g->mem, &g->devices.io,
+			       on_function_gone, g, err) < 0)
+		return -err->code;
+	g->has_functions = true;
+	g->vcpus.functions = &g->functions;
+	timeline_mark("functions");
+	return 0;
+}
+
 static int load(struct guest *g, const struct machine *m, struct error *err)
 {
 	char cmdline[CKI_CMDLINE_MAX], devices[CKI_CMDLINE_MAX];
@@ -115,8 +141,9 @@ static int load(struct guest *g, const struct machine *m, struct error *err)
 
 	if (devices_cmdline(&g->devices, devices, sizeof(devices)) < 0)
 		return error_set(err, E2BIG, "too many devices for the kernel's command line");
-	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s", devices,
-		     *m->cmdline ? " " : "", m->cmdline);
+	n = snprintf(cmdline, sizeof(cmdline), KERNEL_CMDLINE "%s%s%s%s",
+		     m->functions_n ? CMDLINE_PCI : CMDLINE_NO_PCI, devices, *m->cmdline ? " " : "",
+		     m->cmdline);
 	if (n < 0 || (size_t)n >= sizeof(cmdline))
 		return error_set(err, E2BIG, "the kernel's command line is longer than %zu bytes",
 				 sizeof(cmdline) - 1);
@@ -145,7 +172,8 @@ static int build(struct guest *g, const struct machine *m, struct error *err)
 	    cki_sandbox_init(&g->sandbox, err) < 0 || make_memory(g, m, err) < 0)
 		return -err->code;
 	timeline_mark("memory");
-	if (make_vcpus(g, m, err) < 0 || make_devices(g, m, err) < 0 || load(g, m, err) < 0)
+	if (make_vcpus(g, m, err) < 0 || make_devices(g, m, err) < 0 ||
+	    add_functions(g, m, err) < 0 || load(g, m, err) < 0)
 		return -err->code;
 	/* From here on nothing is added to it: it lives by its CPUs. */
 	cki_sandbox_done(&g->sandbox);
@@ -171,6 +199,8 @@ static void cki_done(struct guest *g)
 	cki_sandbox_done(&g->sandbox);
 	if (g->has_devices)
 		devices_done(&g->devices);
+	if (g->has_functions)
+		cki_functions_done(&g->functions);
 	if (g->has_mem)
 		mem_done(&g->mem);
 	cleanup_close(&g->agent_fd);

@@ -23,10 +23,10 @@
 #include <stdint.h>
 
 #include "lib/error.h"
+#include "vmm/mem/blocks.h"
 #include "vmm/mem/layout.h"
 
 #define MEM_REGIONS_MAX 120
-#define MEM_BLOCK (2ull << 20) /* what memory is placed in: a huge page */
 
 struct mem_region {
 	gpa_t base;
@@ -75,9 +75,7 @@ void mem_done(struct mem *m);
 /*
  * For memory of huge pages whose guest-physical addresses are the host's own: has the pages of our
  * own memfd (not a lent one) go up in it as they do in the host, as far as they can be had; then
- * there are few regions.  Where no 32 MiB follow each other, takes three quarters of the free pages
- * for a moment and keeps the best.  Best effort: needs to see physical addresses
- * (/proc/self/pagemap, root), and that nobody else takes huge pages meanwhile.
+ * there are few regions.  mem_blocks_sort(), also with others' pages.
  */
 int mem_sort(struct mem *m, struct error *err);
 /*

@@ -51,7 +51,7 @@ static int place(struct pci_bus *b, struct pci_function *f, struct error *err)
 		const uint64_t size = bar->size < PAGE ? PAGE : bar->size;
 		uint64_t at;
 
-		if (!bar->size)
+		if (!bar->size || bar->at.v)
 			continue;
 		at = (b->end + size - 1) & ~(size - 1);
 		if (size > PCI_WINDOW_END - PCI_WINDOW_AT || at > PCI_WINDOW_END - size)
@@ -94,7 +94,7 @@ static struct pci_function *selected(struct pci_bus *b, uint32_t address)
 {
 	const unsigned int devfn = address >> 8 & 0xff, device = devfn >> 3;
 
-	if (!(address & ADDRESS_ENABLE) || address >> 16 & 0xff || devfn & 7)
+	if (address >> 16 & 0xff || devfn & 7)
 		return NULL;
 	if (device == 0)
 		return &b->bridge;
@@ -112,10 +112,19 @@ static void access_address(struct pci_bus *b, void *data, uint32_t size, bool wr
 	pthread_mutex_unlock(&b->lock);
 }
 
+void pci_bus_config(struct pci_bus *b, uint32_t address, void *data, uint32_t size, bool write)
+{
+	struct pci_function *f = selected(b, address);
+
+	if (f && write)
+		pci_function_config_write(f, address & 0xff, data, size);
+	else if (f)
+		pci_function_config_read(f, address & 0xff, data, size);
+}
+
 bool pci_bus_port(struct pci_bus *b, uint16_t port, void *data, uint32_t size, bool write)
 {
-	struct pci_function *f;
-	uint32_t address, offset;
+	uint32_t address;
 
 	if (port < PCI_PORT_FIRST || port > PCI_PORT_LAST || size > PCI_PORT_LAST + 1u - port)
 		return false;
@@ -127,21 +136,13 @@ bool pci_bus_port(struct pci_bus *b, uint16_t port, void *data, uint32_t size, b
 	pthread_mutex_lock(&b->lock);
 	address = b->address;
 	pthread_mutex_unlock(&b->lock);
-	f = selected(b, address);
-	if (!f)
-		return true;
-	offset = (address & 0xfc) + (port - PORT_DATA);
-	if (write)
-		pci_function_config_write(f, offset, data, size);
-	else
-		pci_function_config_read(f, offset, data, size);
+	if (address & ADDRESS_ENABLE)
+		pci_bus_config(b, (address & 0xfffffc) | (port - PORT_DATA), data, size, write);
 	return true;
 }
 
 bool pci_bus_mmio(struct pci_bus *b, gpa_t at, void *data, uint32_t size, bool write)
 {
-	if (at.v < PCI_WINDOW_AT || at.v >= b->end)
-		return false;
 	for (unsigned int i = 0; i < b->n; i++)
 		for (unsigned int n = 0; n < PCI_BARS; n++) {
 			const struct pci_bar *bar = &b->functions[i]->config.bars[n];
@@ -152,5 +153,5 @@ bool pci_bus_mmio(struct pci_bus *b, gpa_t at, void *data, uint32_t size, bool w
 				return true;
 			}
 		}
-	return true;
+	return at.v >= PCI_WINDOW_AT && at.v < b->end;
 }

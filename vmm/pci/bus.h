@@ -10,7 +10,7 @@
  *
  * The functions' windows lie in the memory hole from PCI_WINDOW_AT, each at a multiple
  * of its size, in the order the functions were added.  The monitor places them, as
- * firmware would, and there they stay.
+ * firmware would, and there they stay.  A window that has a place already keeps it.
  */
 #ifndef CAISSON_PCI_BUS_H
 #define CAISSON_PCI_BUS_H
@@ -49,6 +49,9 @@ int pci_bus_add(struct pci_bus *b, struct pci_function *f, struct error *err);
 
 /* A guest's accesses, by any thread.  False: the port, or the address, is not the bus's. */
 bool pci_bus_port(struct pci_bus *b, uint16_t port, void *data, uint32_t size, bool write);
+/* The same by an address: bus, device, function and offset as in port 0xcf8, but with the offset's
+ * lowest bits.  Reads find ones in `data`. */
+void pci_bus_config(struct pci_bus *b, uint32_t address, void *data, uint32_t size, bool write);
 bool pci_bus_mmio(struct pci_bus *b, gpa_t at, void *data, uint32_t size, bool write);
 
 #endif

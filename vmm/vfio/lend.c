@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/mem/blocks.h"
 #include "vmm/vfio/space.h"
 
 static const struct {
@@ -178,6 +181,70 @@ int vfio_map(const struct vfio_lent *v, int memfd, uint64_t size, struct error *
 			return -err->code;
 		}
 	return 0;
+}
+
+/* As many blocks as follow each other both in the memfd and in the host are one piece. */
+static int map_blocks(const struct vfio_lent *v, int memfd, const uint64_t *blocks, size_t n,
+		      struct error *err)
+{
+	for (size_t i = 0, next; i < n; i = next) {
+		struct mem_extent e = {.base = GPA(blocks[i]), .offset = i * MEM_BLOCK};
+
+		next = i + 1;
+		while (next < n && blocks[next] == blocks[next - 1] + MEM_BLOCK)
+			next++;
+		e.size = (next - i) * MEM_BLOCK;
+		if (vfio_map_extent(v, memfd, &e, err) < 0)
+			return -err->code;
+	}
+	return 0;
+}
+
+static int find_blocks(const struct vfio_lent *v, uint8_t *mapped, uint64_t size, uint64_t *ret,
+		       struct error *err)
+{
+	return mem_blocks_find(mapped, size, ret, err) < 0
+		       ? error_wrap(err, "function %s", v->address)
+		       : 0;
+}
+
+/* Being mapped they are pinned; so if they are still where they were, that is what was mapped. */
+static int map_in_place(const struct vfio_lent *v, int memfd, uint8_t *mapped, uint64_t size,
+			struct error *err)
+{
+	const size_t n = size / MEM_BLOCK;
+	_cleanup_free_ uint64_t *before = calloc(n, sizeof(*before));
+	_cleanup_free_ uint64_t *after = calloc(n, sizeof(*after));
+
+	if (!before || !after)
+		return error_set(err, ENOMEM, "out of memory");
+	if (find_blocks(v, mapped, size, before, err) < 0 ||
+	    map_blocks(v, memfd, before, n, err) < 0 ||
+	    find_blocks(v, mapped, size, after, err) < 0)
+		return -err->code;
+	return memcmp(before, after, n * sizeof(*before)) == 0
+		       ? 0
+		       : error_set(err, EAGAIN, "function %s: the kernel moves its memory",
+				   v->address);
+}
+
+int vfio_map_in_place(const struct vfio_lent *v, int memfd, uint64_t size, struct error *err)
+{
+	struct error ignored;
+	uint8_t *mapped;
+	int rc;
+
+	if (!size || size % MEM_BLOCK)
+		return error_set(err, EINVAL, "function %s: %llu bytes are no size of huge pages",
+				 v->address, (unsigned long long)size);
+	mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memfd, 0);
+	if (mapped == MAP_FAILED)
+		return error_errno(err, "function %s: map its memory", v->address);
+	rc = map_in_place(v, memfd, mapped, size, err);
+	if (rc < 0)
+		vfio_unmap(v, &ignored);
+	munmap(mapped, size);
+	return rc;
 }
 
 int vfio_unmap(const struct vfio_lent *v, struct error *err)

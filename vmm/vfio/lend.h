@@ -89,6 +89,13 @@ int vfio_map(const struct vfio_lent *v, int memfd, uint64_t size, struct error *
 /* One part of it: e->size bytes at e->offset of the memfd become visible at e->base. */
 int vfio_map_extent(const struct vfio_lent *v, int memfd, const struct mem_extent *e,
 		    struct error *err);
+/*
+ * The same for a guest whose addresses are the host's (engine cki): the memfd is of huge pages,
+ * each of which becomes visible at its physical address.  What is mapped are these pages, whatever
+ * becomes of the memfd: an address leads to the memory at that address, or nowhere.
+ * -EAGAIN: the kernel has moved one.
+ */
+int vfio_map_in_place(const struct vfio_lent *v, int memfd, uint64_t size, struct error *err);
 /* Takes it all away. */
 int vfio_unmap(const struct vfio_lent *v, struct error *err);
 

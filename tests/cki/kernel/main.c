@@ -298,6 +298,9 @@ static void attack(void)
 	check(monitor(CAISSON_MONITOR_MMIO_READ, 0, 8, 0) == ~0ull);
 	check(monitor(CAISSON_MONITOR_MMIO_READ, ~0ull, 1, 0) == 0xff);
 	check(monitor(CAISSON_MONITOR_MMIO_WRITE, ~0ull, 8, 1) == 0);
+	/* There is no bus. */
+	check(monitor(CAISSON_MONITOR_CONFIG_READ, 0, 4, 0) >= errors);
+	check(monitor(CAISSON_MONITOR_CONFIG_WRITE, ~0ull, ~0ull, ~0ull) >= errors);
 	check(monitor(0x1ff, 0, 0, 0) >= errors);
 	check(monitor(~0ull, ~0ull, ~0ull, ~0ull) >= errors);
 }
