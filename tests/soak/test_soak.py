@@ -8,11 +8,8 @@
 On a machine that does nothing else: what is counted is the whole machine's.  First the caches of
 the machine fill, so growth is counted from the first look after WARM_UP cycles on.
 """
-import gc
-import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import time
@@ -22,15 +19,12 @@ import pytest
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "e2e"), str(TESTS)]
 from harness import TIMEOUT, Bundle, Caisson, engine, make_rootfs  # noqa: E402
+from holdings import check_nothing_grew, look, meminfo, row  # noqa: E402
 
 CYCLES = int(os.environ.get("SOAK_CYCLES", "200"))
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1e9"))
 EVERY = 20
 WARM_UP = 20
-# What a machine of some age does to itself between two looks; a leak of a page, a descriptor or a
-# dentry per cycle is more in 180 cycles, or in the slope of the table.
-MEMORY_KB = 24 << 10
-SLAB_KB = 8 << 10
 WORK = """
 set -e
 test "$(cat /data/in)" = "$1"
@@ -40,60 +34,6 @@ dd if=/dev/zero of=/tmp/big bs=64k count=16 2>/dev/null
 echo worked
 exec sleep 1000000
 """
-
-
-def count_files():
-    """Descriptors of all processes."""
-    total = 0
-    for p in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            total += len(os.listdir(p / "fd"))
-        except OSError:
-            pass
-    return total
-
-
-def meminfo():
-    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    return {k: int(v.split()[0]) for k, v in (line.split(":") for line in lines)}
-
-
-def free_per_cpu_kb():
-    """Free pages that a CPU keeps at hand (up to some ten MB each), which MemFree leaves out."""
-    text = pathlib.Path("/proc/zoneinfo").read_text()
-    return sum(map(int, re.findall(r"^ +count: +(\d+)", text, re.M))) * os.sysconf("SC_PAGESIZE") >> 10
-
-
-def look():
-    """What the machine holds.  Caches that can be dropped are, so that the rest can be seen."""
-    gc.collect()
-    os.sync()
-    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
-    time.sleep(1)
-    m, at_hand = meminfo(), free_per_cpu_kb()
-    user = [p for p in pathlib.Path("/proc").glob("[0-9]*") if readable(p / "exe")]
-    return {
-        "available_kb": m["MemAvailable"] + at_hand, "slab_kb": m["Slab"],
-        "unreclaimable_kb": m["SUnreclaim"],
-        # Where available memory went, should it go.
-        "anon_kb": m["AnonPages"], "shmem_kb": m["Shmem"], "cached_kb": m["Cached"],
-        "tables_kb": m["PageTables"] + m["KernelStack"], "percpu_kb": m["Percpu"],
-        "vmalloc_kb": m["VmallocUsed"], "free_kb": m["MemFree"],
-        "at_hand_kb": at_hand,
-        "huge_free": m["HugePages_Free"],
-        "file_nr": int(pathlib.Path("/proc/sys/fs/file-nr").read_text().split()[0]),
-        "descriptors": count_files(), "processes": len(user),
-        "mounts": len(pathlib.Path("/proc/self/mountinfo").read_text().splitlines()),
-        "cgroups": sum(1 for _ in pathlib.Path("/sys/fs/cgroup").rglob("cgroup.procs")),
-        "links": len(os.listdir("/sys/class/net")),
-    }
-
-
-def readable(link):
-    try:
-        return bool(os.readlink(link))
-    except OSError:     # a thread of the kernel has none
-        return False
 
 
 class Soak:
@@ -138,10 +78,6 @@ class Soak:
         self.caisson("delete", *(["--force"] if n % 3 == 0 else []), cid, check=True)
 
 
-def row(n, values):
-    return f"{n:>6} " + " ".join(f"{v:>{len(k)}}" for k, v in values.items())
-
-
 def test_soak(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("not root")
@@ -166,10 +102,4 @@ def test_soak(tmp_path):
     first = looks[min(n for n in looks if n >= WARM_UP)]
     last = looks[max(looks)]
     assert max(looks) >= WARM_UP + EVERY, f"only {done} cycles in {took:.0f} s"
-    table = json.dumps([first, last], indent=1)
-    for name in ("processes", "mounts", "cgroups", "links", "descriptors"):
-        assert last[name] <= first[name], (name, table)
-    assert last["huge_free"] >= first["huge_free"], table
-    assert last["file_nr"] <= first["file_nr"] + 64, table     # the kernel counts in batches
-    assert first["available_kb"] - last["available_kb"] < MEMORY_KB, table
-    assert last["unreclaimable_kb"] - first["unreclaimable_kb"] < SLAB_KB, table
+    check_nothing_grew(first, last)
