@@ -11,6 +11,7 @@
 The messages are made at run time from the definition in Debian's package (lab/image/cri-proto).
 Fields are as in api.proto of the CRI, version v1.
 """
+import contextlib
 import os
 import pathlib
 import time
@@ -66,6 +67,8 @@ class Pod:
     def __init__(self, cri, name, runtime="", logs="/tmp", ports=None, annotations=None):
         self.cri, self.containers = cri, {}
         self.logs = pathlib.Path(logs) / name
+        parent = "/lab.slice/lab-" + name.replace("-", "_") + ".slice"
+        self.cgroup = pathlib.Path("/sys/fs/cgroup" + parent)
         self.config = {
             "metadata": {"name": name, "namespace": "lab", "uid": f"{name}-{os.getpid()}",
                          "attempt": 0},
@@ -73,8 +76,7 @@ class Pod:
             "port_mappings": [{"protocol": TCP, "container_port": inside,
                                "host_port": outside}
                               for outside, inside in (ports or {}).items()],
-            "linux": {"cgroup_parent": "/lab.slice/lab-" + name.replace("-", "_") + ".slice",
-                      **NAMESPACES},
+            "linux": {"cgroup_parent": parent, **NAMESPACES},
         }
         self.id = cri("RunPodSandbox", config=self.config, runtime_handler=runtime).pod_sandbox_id
 
@@ -137,6 +139,10 @@ class Pod:
         self.cri("StopPodSandbox", pod_sandbox_id=self.id)
 
     def remove(self):
-        """With all its containers, running or not."""
+        """With all its containers, running or not; and its control group, as kubelet does, in which
+        nothing may be left by then.  More than once does no harm.
+        """
         self.stop()
         self.cri("RemovePodSandbox", pod_sandbox_id=self.id)
+        with contextlib.suppress(FileNotFoundError):
+            self.cgroup.rmdir()
