@@ -59,6 +59,7 @@
 #define CONST_HOST_CR3 0
 #define CONST_HOST_CONTEXT 8
 #define CONST_GATE 16
+#define CONST_BARRIER 24
 
 /* struct caisson_trap: as pushed. */
 #define TRAP_VECTOR 120
@@ -100,7 +101,8 @@
 struct caisson_constants {
 	u64 host_cr3;
 	u64 host_context;
-	u64 gate; /* struct caisson_tables in the guest; 0: the cr3 gate */
+	u64 gate;    /* struct caisson_tables in the guest; 0: the cr3 gate */
+	u64 barrier; /* IBPB before the first return on the host's side */
 };
 
 struct caisson_host_context {

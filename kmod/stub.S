@@ -6,10 +6,14 @@
  * On silicon but not in the emulator, a far return with a bad frame faults here, in ring 0, and not at
  * its target; any fault in ring 0 goes to `leave` and ends the sandbox.
  */
+#include <asm/msr-index.h>
+
 #include "gate.h"
 #include "layout.h"
 #include "mutant.h"
 
+/* As many as any CPU keeps (RSB_CLEAR_LOOPS in asm/nospec-branch.h). */
+#define RETURNS 32
 #define AT(page, offset) (caisson_stub + (page) * 4096 + (offset))(%rip)
 #define HAS_ERROR (1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21)
 /* Exceptions that are the guest's: not NMI, #DF, #MC, and what no guest of ours can cause. */
@@ -57,15 +61,38 @@ caisson_stub:
 	.endr
 	.endm
 
-/* The trap at RSP is the host's to handle. */
+/*
+ * The trap at RSP is the host's to handle.
+ *
+ * Ring 1 has filled the CPU's buffer of return addresses, and no call of the host's matches the host's
+ * next returns.  So they find addresses of an `int3`, as in the kernel's own exits of guests
+ * (FILL_RETURN_BUFFER, asm/nospec-branch.h); where returns are predicted by more than this buffer, IBPB
+ * comes before the first.
+ */
 trap:
 	PUSH_REGISTERS
 leave:
 	movq %rsp, %rdi
 	movq AT(PAGE_CONST, CONST_HOST_CONTEXT), %rsi
 	movq AT(PAGE_CONST, CONST_HOST_CR3), %rax
+	movq AT(PAGE_CONST, CONST_BARRIER), %rbx
 	movq %rax, %cr3
 	movq (%rsi), %rsp
+	testq %rbx, %rbx
+	jz 1f
+	movl $MSR_IA32_PRED_CMD, %ecx
+	movl $PRED_CMD_IBPB, %eax
+	xorl %edx, %edx
+	wrmsr
+1:	movl $RETURNS / 2, %ecx
+2:	call 3f
+	int3
+3:	call 4f
+	int3
+4:	addq $16, %rsp
+	decl %ecx
+	jnz 2b
+	lfence
 	ret
 	int3
 leave_end:

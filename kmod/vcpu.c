@@ -54,10 +54,12 @@
 	 X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_OF | X86_EFLAGS_RF | X86_EFLAGS_AC |           \
 	 X86_EFLAGS_ID)
 
-static bool ibpb = true;
-module_param(ibpb, bool, 0400);
-MODULE_PARM_DESC(ibpb, "branch predictor barrier when a guest is left (off: guests can steer the "
-		       "host's speculation)");
+static int ibpb = 1;
+module_param(ibpb, int, 0400);
+MODULE_PARM_DESC(
+	ibpb,
+	"branch predictor barrier: 0 never (guests can steer the host's speculation), 1 before "
+	"the host's own code runs, 2 before page-table calls, too (1 is 2 on CPUs that need it)");
 
 /* What the inner loop says to the outer one. */
 enum next {
@@ -119,6 +121,16 @@ static void host_to_guest(struct host_state *h)
 			     (DUTY(200) ? 0 : X86_CR4_PGE) | (DUTY(201) ? 0 : X86_CR4_CET))) |
 		  (caisson_host.gate && DUTY(133) ? CR4_PKS : 0) |
 		  (boot_cpu_has(X86_FEATURE_UMIP) && DUTY(108) ? X86_CR4_UMIP : 0));
+}
+
+/*
+ * Whether returns may go where ring 1 has trained the CPU to go, whatever calls there were: AMD's
+ * before Zen 5.  (Intel's do so when their buffer is empty, and `leave` has filled it.)
+ */
+static bool returns_are_trained(void)
+{
+	return boot_cpu_data.x86_vendor != X86_VENDOR_INTEL &&
+	       (boot_cpu_has_bug(X86_BUG_RETBLEED) || boot_cpu_has_bug(X86_BUG_SRSO));
 }
 
 static void guest_to_host(const struct host_state *h)
@@ -337,6 +349,8 @@ static void enter_prepare(struct caisson_vcpu *v, struct caisson_switch *s)
 	asm volatile("mov %%cr3, %0" : "=r"(host_cr3));
 	constants->host_cr3 = host_cr3;
 	constants->host_context = s->context;
+	constants->barrier = boot_cpu_has(X86_FEATURE_IBPB) &&
+			     (ibpb > 1 || (ibpb && returns_are_trained()));
 	s->entry = AREA + caisson_stub_enter;
 	/* Who traces calls sees them all. */
 	constants->gate = v->sandbox->gate.state == GATE_OPEN && !trace_caisson_hypercall_enabled()

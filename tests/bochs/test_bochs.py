@@ -48,9 +48,9 @@ SAID = ["pid 1, Linux in ring 1", "counted 20", "sum ", "wrote 4194304", "child 
 GATES = ("cr3", "pks")
 
 
-def linux(initramfs, gate):
+def linux(initramfs, gate, **parameters):
     return with_module(["./cki-linux", "-m", "128", "-t", str(LINUX_SECONDS), "-i", initramfs, "-a",
-                        "panic=-1 printk.devkmsg=on quiet loglevel=7", "./vmlinux"], gate=gate)
+                        "panic=-1 printk.devkmsg=on quiet loglevel=7", "./vmlinux"], gate=gate, **parameters)
 
 
 def jobs_of(gate):
@@ -62,7 +62,8 @@ def jobs_of(gate):
     return {f"{gate}-{name}": job for name, job in jobs.items()}
 
 
-JOBS = {"model": "cat /proc/cpuinfo", **jobs_of("cr3"), **jobs_of("pks")}
+JOBS = {"model": "cat /proc/cpuinfo", **jobs_of("cr3"), **jobs_of("pks"),
+        "barrier-linux": linux("./steps.cpio", "cr3", ibpb=2)}
 
 
 def shell_archive(busybox):
@@ -142,7 +143,7 @@ def guests_kernel_is_well(output):
     assert not re.search(r"WARNING:|BUG:|Oops|Call Trace|Firmware Bug", output), output
 
 
-@pytest.mark.parametrize("job", [f"{gate}-linux" for gate in GATES])
+@pytest.mark.parametrize("job", [f"{kind}-linux" for kind in (*GATES, "barrier")])
 def test_linux(result, job):
     assert result.status == 0, result.output[-3000:]
     assert re.findall(r"\] ok ([a-z-]+)$", result.output, re.M) == STEPS, result.output[-3000:]
