@@ -11,9 +11,9 @@
 The messages are made at run time from the definition in Debian's package (lab/image/cri-proto).
 Fields are as in api.proto of the CRI, version v1.
 """
-import contextlib
 import os
 import pathlib
+import subprocess
 import time
 
 import grpc
@@ -139,10 +139,12 @@ class Pod:
         self.cri("StopPodSandbox", pod_sandbox_id=self.id)
 
     def remove(self):
-        """With all its containers, running or not; and its control group, as kubelet does, in which
-        nothing may be left by then.  More than once does no harm.
+        """With all its containers, running or not; and its slice, as kubelet does, in which nothing may
+        be left by then.  More than once does no harm.
         """
         self.stop()
         self.cri("RemovePodSandbox", pod_sandbox_id=self.id)
-        with contextlib.suppress(FileNotFoundError):
-            self.cgroup.rmdir()
+        left = [entry.name for entry in self.cgroup.glob("*/")]
+        if left:
+            raise CriError(f"left in {self.cgroup}: {', '.join(left)}")
+        subprocess.run(["systemctl", "--quiet", "stop", self.cgroup.name], check=True)
