@@ -102,15 +102,18 @@ static void flush_cpu(void *unused)
 }
 
 /*
- * Puts the area into the host's tables.  Entry 508 of all its top-level tables leads to the same
- * table of level 3 (so it does with page-table isolation), which is written once.
+ * Puts the area into the host's tables.  Entry 508 of all its tables of level 4 for these addresses
+ * leads to the same table of level 3 (so it does with page-table isolation), which is written once.
  */
 static int host_map(void)
 {
-	u64 cr3, *pud, *entry;
+	u64 cr3, *pud, *entry, *top;
 
 	asm volatile("mov %%cr3, %0" : "=r"(cr3));
-	entry = table_at(cr3) + CAISSON_SLOT_INDEX;
+	top = table_at(cr3);
+	if (caisson_host.five_levels)
+		top = table_at(top[LAST]);
+	entry = top + CAISSON_SLOT_INDEX;
 	if (!(*entry & CAISSON_PTE_P))
 		return -ENODEV;
 	pud = table_at(*entry);

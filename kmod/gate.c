@@ -39,6 +39,15 @@ static void frames_map(u64 *const *pts, const struct caisson_table_frame *frames
 	}
 }
 
+static void root_map(u64 *pt, u32 vcpu, const u64 *root)
+{
+	const u32 first = (GATE_ROOTS + vcpu * GATE_ROOT_SIZE) >> PAGE_SHIFT;
+
+	map(pt, first, __pa(root), 0);
+	if (caisson_host.split)
+		map(pt, first + 1, __pa(root + caisson_host.split), 0);
+}
+
 static void link(const struct caisson_gate *g, struct caisson_vcpu *v)
 {
 	caisson_view_link(&v->view, caisson_host.gate, __pa(g->pages[0]) | TABLE_FLAGS);
@@ -68,7 +77,7 @@ static int build(struct caisson_sandbox *s, struct caisson_gate *g)
 		g->pages[0][i - 1] = __pa(g->pages[i]) | TABLE_FLAGS;
 	map(g->pages[1], 0, __pa(t), 0);
 	for (u32 i = 0; i < s->vcpus_n; i++)
-		map(g->pages[1], (GATE_ROOTS >> PAGE_SHIFT) + i, __pa(s->vcpus[i]->root), 0);
+		root_map(g->pages[1], i, s->vcpus[i]->root);
 	blocks_map(g->pages[1], g->blocks, size);
 	for (u32 i = 0; i < t->blocks_n; i++) {
 		const struct caisson_block *block = &g->blocks[i];

@@ -28,7 +28,8 @@
 #define GATE_MSR_PKRS 0x6e1
 
 #define GATE_ROOTS _AC(0x40000, UL)
-#define GATE_BLOCKS _AC(0x80000, UL)
+#define GATE_ROOT_SIZE 8192
+#define GATE_BLOCKS _AC(0xc0000, UL)
 #define GATE_BLOCKS_SIZE (GATE_FRAMES - GATE_BLOCKS)
 #define GATE_FRAMES _AC(0x200000, UL)
 #define GATE_FRAMES_SIZE 8192
@@ -55,7 +56,7 @@ struct caisson_gate_vcpu {
 static_assert(sizeof(struct caisson_tables) <= 4096);
 static_assert(sizeof(struct caisson_table_frame) * CAISSON_BLOCK_FRAMES == GATE_FRAMES_SIZE);
 static_assert(GATE_ENTRIES + ((u64)GATE_TABLE_BLOCKS_MAX << CAISSON_BLOCK_SHIFT) <= GATE_SIZE);
-static_assert(GATE_ROOTS + CAISSON_VCPUS_MAX * 4096 <= GATE_BLOCKS);
+static_assert(GATE_ROOTS + CAISSON_VCPUS_MAX * GATE_ROOT_SIZE <= GATE_BLOCKS);
 #endif
 
 #endif

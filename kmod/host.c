@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "gate.h"
 #include "monitor.h"
+#include "mutant.h"
 
 #define CR4_FRED (1ul << 32)
 
@@ -92,8 +93,6 @@ int caisson_host_check(void)
 		 "the kernel runs with FRED, which does away with ring 1 (boot with fred=off)"},
 		{!(cr4 & X86_CR4_FSGSBASE),
 		 "the CPU or the kernel has no FSGSBASE: ring 1 could not switch GS"},
-		{cr4 & X86_CR4_LA57, "the kernel runs with 5-level page tables, which are not "
-				     "supported yet (boot with no5lvl)"},
 		{!boot_cpu_has(X86_FEATURE_NX), "the CPU has no NX bit"},
 		{boot_cpu_has(X86_FEATURE_XENPV),
 		 "the kernel is a Xen PV guest, and in ring 3 itself"},
@@ -196,6 +195,8 @@ int caisson_host_survey(struct caisson_host *host)
 	struct survey s = {.host = host};
 
 	host->absent = absent_bits();
+	host->five_levels = read_cr4() & X86_CR4_LA57;
+	host->split = host->five_levels && DUTY(149) ? CAISSON_ENTRIES : 0;
 	host->cpus = kcalloc(nr_cpu_ids, sizeof(*host->cpus), GFP_KERNEL);
 	if (!host->cpus)
 		return -ENOMEM;

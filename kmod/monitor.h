@@ -63,6 +63,8 @@ struct caisson_host {
 	u64 idt;
 	u64 absent;		  /* struct caisson_tables */
 	u64 gate;		  /* gate.h; 0: the cr3 gate */
+	bool five_levels;	  /* of page tables */
+	u64 split;		  /* struct caisson_tables */
 	struct caisson_cpu *cpus; /* nr_cpu_ids */
 };
 
@@ -164,7 +166,8 @@ struct caisson_vcpu {
 	int cpu;	   /* where it runs, or ran last */
 	struct mutex lock; /* who holds the ioctl */
 	struct caisson_view view;
-	u64 *root;		 /* the page that CR3 points to */
+	u64 *root; /* struct caisson_root */
+	u64 *top;  /* with five levels, the table above it; the page that CR3 points to */
 	struct caisson_run *run; /* shared with the monitor process: written, and `answer` read */
 	enum caisson_vcpu_state state; /* changes under the tables' lock */
 	struct caisson_registers registers;

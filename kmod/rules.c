@@ -36,7 +36,7 @@ static __u64 *entries_of(const struct caisson_tables *t, const struct caisson_bl
 
 static __u64 *root_of(const struct caisson_tables *t, __u32 vcpu)
 {
-	return PLACE(t, GATE_ROOTS + (__u64)vcpu * 4096);
+	return PLACE(t, GATE_ROOTS + (__u64)vcpu * GATE_ROOT_SIZE);
 }
 #else
 static struct caisson_block *blocks_of(const struct caisson_tables *t)
@@ -62,6 +62,21 @@ static __u64 *root_of(const struct caisson_tables *t, __u32 vcpu)
 	return t->roots[vcpu].table;
 }
 #endif
+
+/*
+ * Five levels: an address of a guest's has bits 63 to 47 alike, as with four.  So there are two
+ * ways from the top, for the two halves, and each leads to a table in which the other half is
+ * empty.
+ */
+static __u64 *root_half(const struct caisson_tables *t, __u32 vcpu, bool upper)
+{
+	return root_of(t, vcpu) + (upper && DUTY(52) ? t->split : 0);
+}
+
+static __u64 *root_entry(const struct caisson_tables *t, __u32 vcpu, __u32 index)
+{
+	return root_half(t, vcpu, index >= CAISSON_ENTRIES / 2) + index;
+}
 
 static __u64 clock_read(const struct caisson_tables *t)
 {
@@ -329,7 +344,7 @@ static void copies_set(struct caisson_tables *t, __u64 table, __u32 index, __u64
 {
 	for (__u32 i = 0; i < CAISSON_VCPUS_MAX; i++)
 		if (t->roots[i].table && t->roots[i].source == table)
-			__atomic_store_n(&root_of(t, i)[index], value, __ATOMIC_SEQ_CST);
+			__atomic_store_n(root_entry(t, i, index), value, __ATOMIC_SEQ_CST);
 }
 
 int caisson_entry_set(struct caisson_tables *t, __u64 address, __u64 value, __u64 *ret_old)
@@ -512,16 +527,15 @@ int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address)
 {
 	struct caisson_root *root;
 	struct caisson_table_frame *frame;
-	__u64 *entries, *table;
+	__u64 *entries, *upper;
 
 	if (vcpu >= CAISSON_VCPUS_MAX || !t->roots[vcpu].table)
 		return -EINVAL;
 	root = &t->roots[vcpu];
-	table = root_of(t, vcpu);
 	if (address == 0) {
 		for (__u32 i = 0; i < CAISSON_ENTRIES; i++)
 			if (i != CAISSON_SLOT_INDEX)
-				table[i] = 0;
+				*root_entry(t, vcpu, i) = 0;
 		root_drop(t, root);
 		return 0;
 	}
@@ -532,10 +546,12 @@ int caisson_root_set(struct caisson_tables *t, __u32 vcpu, __u64 address)
 		return -EPERM;
 	if (DUTY(35))
 		frame->roots++;
-	entries_copy(table, entries, 0, CAISSON_SLOT_INDEX);
+	entries_copy(root_half(t, vcpu, false), entries, 0, CAISSON_ENTRIES / 2);
+	upper = root_half(t, vcpu, true);
+	entries_copy(upper, entries, CAISSON_ENTRIES / 2, CAISSON_SLOT_INDEX);
 	if (!DUTY(36))
-		table[CAISSON_SLOT_INDEX] = entries[CAISSON_SLOT_INDEX];
-	entries_copy(table, entries, CAISSON_SLOT_INDEX + 1, CAISSON_ENTRIES);
+		upper[CAISSON_SLOT_INDEX] = entries[CAISSON_SLOT_INDEX];
+	entries_copy(upper, entries, CAISSON_SLOT_INDEX + 1, CAISSON_ENTRIES);
 	root_drop(t, root);
 	root->source = address;
 	return 0;

@@ -69,9 +69,10 @@ struct caisson_window {
 	__u64 cache;	  /* CAISSON_PTE_PWT, _PCD, _PAT: what each leaf must have */
 };
 
-/* Of a vCPU: the top-level table that its CPU walks, a copy of the guest's. */
+/* Of a vCPU: the table of level 4 that its CPU walks, a copy of the guest's. */
 struct caisson_root {
-	__u64 *table;  /* NULL: there is no such vCPU */
+	__u64 *table;  /* NULL: there is no such vCPU; its upper half is `split` entries further on
+			*/
 	__u64 source;  /* physical address of the guest's level-4 table; 0: none */
 	__u64 entered; /* `clock` + 1 when it entered the guest; 0: it is not in the guest */
 };
@@ -89,6 +90,8 @@ struct caisson_tables {
 	__u32 lock;    /* the caller's: 0, or who has it */
 	__u32 moved;   /* what is mapped for the pks gate (gate.h) is not all that there is */
 	__u64 absent;  /* address bits that an entry has which is not present, and not 0 */
+	__u64 split;   /* 0; where CPUs walk five levels, CAISSON_ENTRIES: each half has a table of
+			  its own */
 };
 
 /* The block at a physical address, or NULL. */

@@ -313,6 +313,7 @@ static int sandbox_open(struct inode *inode, struct file *file)
 	kref_init(&s->ref);
 	mutex_init(&s->lock);
 	s->tables->absent = caisson_host.absent;
+	s->tables->split = caisson_host.split;
 	s->mm = current->mm;
 	mmgrab(s->mm);
 	file->private_data = s;

@@ -47,7 +47,7 @@
 #define CR4_KEEP                                                                                   \
 	(X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_OSFXSR |                   \
 	 X86_CR4_OSXMMEXCPT | X86_CR4_VMXE | X86_CR4_SMXE | X86_CR4_FSGSBASE | X86_CR4_PCIDE |     \
-	 X86_CR4_OSXSAVE | X86_CR4_SMEP)
+	 X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_LA57)
 
 #define FLAGS_GUESTS                                                                               \
 	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | X86_EFLAGS_SF |           \
@@ -60,6 +60,9 @@ MODULE_PARM_DESC(
 	ibpb,
 	"branch predictor barrier: 0 never (guests can steer the host's speculation), 1 before "
 	"the host's own code runs, 2 before page-table calls, too (1 is 2 on CPUs that need it)");
+
+/* What entries of level 5 allow: the rules are about those of level 4. */
+#define TOP_FLAGS (CAISSON_PTE_P | CAISSON_PTE_W | CAISSON_PTE_U | CAISSON_PTE_A)
 
 /* What the inner loop says to the outer one. */
 enum next {
@@ -508,7 +511,7 @@ static enum next stay(struct caisson_vcpu *v, u8 *ret_replay)
 	struct caisson_switch s;
 	const struct caisson_trap *t;
 
-	s.cr3 = __pa(v->root) | (native_read_cr4() & X86_CR4_PCIDE ? GUEST_PCID : 0);
+	s.cr3 = __pa(v->top ?: v->root) | (native_read_cr4() & X86_CR4_PCIDE ? GUEST_PCID : 0);
 	caisson_count(COUNT_ENTER);
 	s.verw = compat_verw_clears();
 	enter_prepare(v, &s);
@@ -821,7 +824,8 @@ static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 void caisson_vcpu_free(struct caisson_vcpu *v)
 {
 	caisson_view_done(&v->view);
-	free_page((unsigned long)v->root);
+	free_pages((unsigned long)v->root, caisson_host.split != 0);
+	free_page((unsigned long)v->top);
 	free_page((unsigned long)v->run);
 	kfree(v);
 }
@@ -862,13 +866,19 @@ static struct caisson_vcpu *vcpu_new(struct caisson_sandbox *s, u32 number)
 	mutex_init(&v->lock);
 	init_waitqueue_head(&v->wait);
 	hrtimer_setup(&v->timer, timer_expired, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	v->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	v->root = (u64 *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, caisson_host.split != 0);
+	v->top = caisson_host.five_levels ? (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT) : NULL;
 	v->run = (struct caisson_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!v->root || !v->run || caisson_view_init(&v->view, &caisson_host) < 0) {
+	if (!v->root || !v->run || (caisson_host.five_levels && !v->top) ||
+	    caisson_view_init(&v->view, &caisson_host) < 0) {
 		caisson_vcpu_free(v);
 		return NULL;
 	}
-	v->root[CAISSON_SLOT_INDEX] = v->view.slot;
+	v->root[CAISSON_SLOT_INDEX + caisson_host.split] = v->view.slot;
+	if (v->top) {
+		v->top[0] = __pa(v->root) | TOP_FLAGS;
+		v->top[CAISSON_ENTRIES - 1] = __pa(v->root + caisson_host.split) | TOP_FLAGS;
+	}
 	caisson_vcpu_page(v)->masked = DUTY(125);
 	if (v->view.page[PAGE_GATE])
 		((struct caisson_gate_vcpu *)v->view.page[PAGE_GATE])->number = number;

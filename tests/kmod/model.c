@@ -58,7 +58,7 @@ static const unsigned int indices[] = {0, 1, 255, 256, 508, 511};
 #define INDICES ARRAY(indices)
 
 static __u64 memory[ARRAY(table_blocks)][512][512];
-static __u64 roots[VCPUS][512];
+static __u64 roots[VCPUS][1024]; /* with five levels, a table for each half */
 static struct caisson_tables tables;
 
 static __u64 address_of(unsigned int f)
@@ -84,7 +84,7 @@ static unsigned int windows_n;
 static int model_root[VCPUS]; /* frame, or -1 */
 static __u64 entered[VCPUS];  /* step; 0: not in the guest */
 
-static bool has_l1tf; /* the machine; every other seed */
+static bool has_l1tf, has_five_levels; /* the machine; every other seed */
 
 static __u64 seed, step, state, accepted, stales;
 
@@ -270,12 +270,18 @@ static void guessed_at(__u64 entry)
 		wrong("a CPU guesses at what its cache has for %#llx", address);
 }
 
+/* Entry `index` of the table of level 4 that the CPU of `v` comes to. */
+static __u64 *root_entry(unsigned int v, unsigned int index)
+{
+	return &roots[v][index + (index >= 256 && has_five_levels ? 512 : 0)];
+}
+
 /* A walk, as the CPU of `v` may make it at any time while in the guest. */
 static void walk(unsigned int v, __u64 address)
 {
 	struct cached *from = &cached[v][below(CACHE)];
 	unsigned int level = 4;
-	__u64 *table = roots[v];
+	__u64 *table = NULL;
 	bool write = true, user = true;
 
 	if (from->level && from->prefix == address >> (12 + 9 * from->level)) {
@@ -285,9 +291,10 @@ static void walk(unsigned int v, __u64 address)
 		user = from->user;
 	}
 	for (; level > 0; level--) {
-		__u64 *entry = &table[address >> (12 + 9 * (level - 1)) & 511];
+		const unsigned int index = address >> (12 + 9 * (level - 1)) & 511;
+		__u64 *entry = table ? &table[index] : root_entry(v, index);
 
-		if (table == roots[v] && entry == &table[508])
+		if (!table && index == 508)
 			return;
 		if (!bit(*entry, 0)) {
 			guessed_at(*entry);
@@ -849,15 +856,15 @@ static void check_frame(unsigned int f)
 
 static void check_root(unsigned int v)
 {
-	if (roots[v][508] != SLOT_VALUE)
-		wrong("the monitor's slot of vCPU %u is %#llx", v, roots[v][508]);
+	if (*root_entry(v, 508) != SLOT_VALUE)
+		wrong("the monitor's slot of vCPU %u is %#llx", v, *root_entry(v, 508));
 	for (unsigned int i = 0; i < INDICES; i++) {
 		__u64 wanted = model_root[v] < 0 ? 0 : model[model_root[v]].value[i];
 
 		if (indices[i] != 508 &&
-		    (roots[v][indices[i]] ^ wanted) & ~(CAISSON_PTE_A | CAISSON_PTE_D))
+		    (*root_entry(v, indices[i]) ^ wanted) & ~(CAISSON_PTE_A | CAISSON_PTE_D))
 			wrong("entry %u of the root of vCPU %u is %#llx and not %#llx", indices[i],
-			      v, roots[v][indices[i]], wanted);
+			      v, *root_entry(v, indices[i]), wanted);
 	}
 }
 
@@ -881,8 +888,9 @@ static void check_rest(void)
 					wrong("entry %u of %#llx is %#llx", i, at, memory[b][f][i]);
 			}
 	for (unsigned int v = 0; v < VCPUS; v++)
-		for (unsigned int i = 0; i < 512; i++)
-			if (roots[v][i] && !is_followed(i))
+		for (unsigned int i = 0; i < 1024; i++)
+			if (roots[v][i] &&
+			    !(is_followed(i % 512) && &roots[v][i] == root_entry(v, i % 512)))
 				wrong("entry %u of the root of vCPU %u is %#llx", i, v,
 				      roots[v][i]);
 }
@@ -912,9 +920,10 @@ static void setup(void)
 							       .entries = memory[i][0]};
 	}
 	tables.blocks = blocks;
+	tables.split = has_five_levels ? 512 : 0;
 	tables.absent = has_l1tf ? 0x1ffull << (CACHE_BITS - 1) : 0;
 	for (unsigned int v = 0; v < VCPUS; v++) {
-		roots[v][508] = SLOT_VALUE;
+		*root_entry(v, 508) = SLOT_VALUE;
 		tables.roots[v].table = roots[v];
 		model_root[v] = -1;
 	}
@@ -932,6 +941,7 @@ int main(int argc, char **argv)
 	steps = strtoull(argv[2], NULL, 0);
 	state = seed * 0x9e3779b97f4a7c15 + 1;
 	has_l1tf = seed & 1;
+	has_five_levels = seed & 2;
 	setup();
 	if (caisson_root_set(&tables, VCPUS, 0) != -EINVAL ||
 	    caisson_root_set(&tables, ~0u, 0) != -EINVAL)

@@ -11,7 +11,7 @@
 /* kmod/layout.h, kmod/gate.h */
 #define CONSTANT_GATE (*(volatile uint64_t *)(AREA + 2 * PAGE + 16))
 #define GATE_ROOTS 0x40000ull
-#define GATE_BLOCKS 0x80000ull
+#define GATE_BLOCKS 0xc0000ull
 #define GATE_FRAMES 0x200000ull
 #define GATE_ENTRIES 0x2000000ull
 #define GATE_STACK (AREA + 19 * PAGE)
@@ -67,7 +67,8 @@ static void nothing_else(void)
 {
 	static const uint64_t nowhere[] = {PAGE,
 					   GATE_ROOTS - PAGE,
-					   GATE_ROOTS + PAGE,
+					   GATE_ROOTS +
+						   2 * PAGE, /* with five levels, a root has two */
 					   GATE_BLOCKS + PAGE,
 					   GATE_FRAMES + 2 * PAGE,
 					   GATE_ENTRIES + (2 << 20),
