@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from harness import BUILD  # noqa: E402,F401
-from kernel_module import MODULE, Module, Said, dmesg, has_pks, is_lab  # noqa: E402,F401
+from kernel_module import MODULE, Module, Said, counter, dmesg, has_pks, is_lab  # noqa: E402,F401
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Containers in ring 1: `caisson run` with the cki engine, which is chosen by name."""
+"""Containers in ring 1: `caisson run` with the cki engine, by its name, and where `auto` chooses it."""
 import pathlib
 import re
 import subprocess
@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import BUILD, Said
+from conftest import BUILD, Said, counter
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from harness import Bundle, Caisson, eventually, make_rootfs, processes  # noqa: E402
@@ -90,7 +90,42 @@ def test_killed_in_the_middle(caisson, tmp_path, rootfs):
         caisson("delete", "--force", "busy")
 
 
-def test_not_chosen_by_itself(module):
+def doctor():
     r = subprocess.run([BUILD / "caisson", "doctor"], stdout=subprocess.PIPE, text=True)
-    assert re.search(r"ok +cki .*not for auto", r.stdout), r.stdout
-    assert "they get engine emu" in r.stdout
+    return r.stdout
+
+
+def test_auto(module, tmp_path, rootfs):
+    """Who asks for no engine gets this one, on a host without hardware virtualization."""
+    assert re.search(r"^ok +cki .*; gate " + module.gate() + "$", doctor(), re.M), doctor()
+    assert "they get engine cki." in doctor()
+    before = counter("enter")
+    r = run(Caisson(tmp_path / "c", engine="auto", memory="192M"), tmp_path, rootfs, "echo", "there")
+    assert r.stdout == "there\n" and counter("enter") > before
+
+
+def test_auto_without_module(unloaded):
+    assert re.search("^no +cki .*/dev/caisson is missing: the module caisson is not loaded", doctor(), re.M)
+    assert "they get engine emu." in doctor()
+
+
+def test_auto_without_huge_pages(module):
+    """They are all of a guest's memory: without any, containers had better be emulated than fail."""
+    pages = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+    before = pages.read_text()
+    try:
+        pages.write_text("0")
+        assert re.search(r"^no +cki .*huge pages .*vm\.nr_hugepages", doctor(), re.M), doctor()
+        assert "they get engine emu." in doctor()
+    finally:
+        pages.write_text(before)
+    assert pages.read_text() == before
+
+
+def test_too_few_huge_pages(module, tmp_path, rootfs):
+    """Pages that are merely not free are no reason to be emulated in silence."""
+    free = free_huge()
+    r = run(Caisson(tmp_path / "c", engine="auto", memory=f"{2 * free + 2}M"), tmp_path, rootfs, "true",
+            check=False)
+    assert r.returncode != 0 and "not enough free 2 MiB pages" in r.stderr, r.stderr
+    assert free_huge() == free

@@ -15,6 +15,7 @@ import pytest
 from conftest import missing, new_caisson
 from support import (BUILD, CAISSON, TIMEOUT, alive, assert_sentence, call_detached, cgroup_path,
                      engine, eventually, no_network, unique, use_netns)
+from kernel_module import Module, is_lab
 
 COMMANDS = ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "list", "pause",
             "resume", "update", "events", "trace", "spec", "features", "doctor", "slots", "help", "completion", "man"]
@@ -233,6 +234,22 @@ def test_doctor(caisson):
         assert kvm[1] == "no" and "vmx" in kvm[2] and "svm" in kvm[2]
         assert ("/dev/kvm is there" in kvm[2]) == os.path.exists("/dev/kvm")
     assert not r.stderr
+
+
+def test_doctor_with_kvm_and_cki(caisson):
+    """Where both are good, containers get the CPU's own virtualization."""
+    if engine() != "kvm" or not is_lab():
+        pytest.skip("hardware: not a host of the lab with KVM, where the module can be loaded")
+    m = Module()
+    if not m.path.exists():
+        missing(f"{m.path} is missing: make kmod")
+    assert m.load().returncode == 0
+    try:
+        said = caisson("doctor", check=True).stdout
+    finally:
+        assert m.unload().returncode == 0
+    assert re.search(r"^ok\s+kvm\b.*\n^ok\s+cki\b", said, re.M), said
+    assert "they get engine kvm." in said
 
 
 def test_doctor_missing_part(caisson, work, cache):

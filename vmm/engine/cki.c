@@ -33,6 +33,8 @@
 /* With: their drivers come up while the container does; windows are mapped by pages of 4 KiB. */
 #define CMDLINE_PCI " driver_async_probe=igbvf,ixgbevf,iavf nohugeiomap"
 
+#define HUGE_PAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
 struct guest {
 	struct mem mem;
 	struct cki_sandbox sandbox;
@@ -43,6 +45,32 @@ struct guest {
 	int agent_fd, console_fd;	  /* the monitor's ends of the channels */
 	int agent_device, console_device; /* the console device's ends */
 };
+
+/* Whether a file of the host's memory management says a number above 0. */
+static bool has_pages(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[32];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return false;
+	text[n] = 0;
+	return strtoull(text, NULL, 10) > 0;
+}
+
+/* The module, and memory for guests.  How much of that is free changes: a start sees. */
+static int cki_probe(struct error *err)
+{
+	if (cki_check(err) < 0)
+		return -err->code;
+	if (!has_pages(HUGE_PAGES "nr_hugepages") &&
+	    !has_pages(HUGE_PAGES "nr_overcommit_hugepages"))
+		return error_set(err, ENOMEM,
+				 "the module is loaded, but no huge pages of 2 MiB are set aside "
+				 "for guests' memory (sysctl vm.nr_hugepages)");
+	return 0;
+}
 
 /* What other engines have, and this one has not. */
 static int check_machine(const struct machine *m, struct error *err)
@@ -285,10 +313,9 @@ static void cki_detail(char *text, size_t size)
 
 const struct engine_ops engine_cki = {
 	.name = "cki",
-	.summary = "guest kernels in ring 1, without hardware virtualization (not for auto yet)",
-	.by_name = true,
+	.summary = "guest kernels in ring 1, without hardware virtualization",
 	.shares = SPEC_SHARES_VIRTIOFS,
-	.probe = cki_check,
+	.probe = cki_probe,
 	.detail = cki_detail,
 	.start = cki_start,
 	.launch = cki_launch,

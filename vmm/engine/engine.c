@@ -24,7 +24,7 @@ const struct engine_ops *engine_choose(const char *name, struct error *err)
 	struct error why = {0};
 
 	for (int i = 0; engines[i]; i++) {
-		if (any ? engines[i]->by_name : strcmp(engines[i]->name, name) != 0)
+		if (!any && strcmp(engines[i]->name, name) != 0)
 			continue;
 		if (engines[i]->probe(&why) == 0)
 			return engines[i];

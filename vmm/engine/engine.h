@@ -4,7 +4,7 @@
  *
  * An engine knows how to run one guest on one kind of host: `emu` drives QEMU's
  * TCG as a child process; `kvm` runs vCPU threads in the monitor itself, as `cki`
- * will.  Nothing outside vmm/engine/NAME* knows how.
+ * does.  Nothing outside vmm/engine/NAME* knows how.
  *
  * Contract:
  *  - start() does all that takes privileges and makes no thread; it returns with a
@@ -35,7 +35,6 @@ struct engine_ops {
 	const char *name;
 	const char *summary;	 /* one line for `caisson doctor` */
 	enum spec_shares shares; /* how it carries the machine's shares */
-	bool by_name;		 /* not for "auto" yet */
 
 	/* 0 when this host can run the engine, else -errno and the sentence that says what is
 	 * missing.  Looks only; cheap; no side effects. */
@@ -69,7 +68,7 @@ struct engine_ops {
 	void (*done)(struct guest *g); /* NULL is allowed */
 };
 
-/* All engines of this build, best first; NULL-terminated. */
+/* All engines of this build, best first (docs/configuration.md says why); NULL-terminated. */
 extern const struct engine_ops *const engines[];
 
 /* A channel to the guest: two ends of a stream socket, ours non-blocking. */
