@@ -83,7 +83,7 @@ lab: setup-lab all ## a shell in an emulated server with KVM (HOST=kvm)
 	@BUILD=$(BUILD) lab/lab shell $(HOST)
 
 .PHONY: check-in-lab
-check-in-lab: setup-lab all ## the tests, in an emulated server (HOST=kvm)
+check-in-lab: setup-lab all kmod ## the tests, in an emulated server (HOST=kvm)
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test $(HOST)
 
 .PHONY: check-lab
@@ -107,7 +107,7 @@ check-iommufd: lab-iommufd programs kernel ## passthrough with iommufd, in an em
 	lab/lab test -e CAISSON_TEST_IOMMU=iommufd --name iommufd --build $(BUILD) sriov passthrough
 
 .PHONY: check-cki
-check-cki: kmod kernel ## the module, its micro guests and a Linux on it, in an emulated server
+check-cki: kmod all ## the module, its micro guests and a Linux on it, in an emulated server
 	@BUILD=$(BUILD) STRICT=$(STRICT) lab/lab test cki
 
 .PHONY: check-cki-mutants

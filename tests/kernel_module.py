@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cki engine's module, and what the kernel says.  Only in a host of the lab is it loaded."""
+import contextlib
 import os
 import pathlib
+import re
 import subprocess
 import time
 
-from harness import BUILD
+from harness import BUILD, engine
 
 MODULE = pathlib.Path(os.environ.get("CAISSON_MODULE") or BUILD / "caisson.ko")
 DEBUGFS = pathlib.Path("/sys/kernel/debug")
@@ -21,6 +23,8 @@ def dmesg():
 
 # What a slow emulator makes a kernel say: nothing to do with the module.
 SLOW = "hrtimer: interrupt took "
+# What a kernel in distress says, or our module at all.
+BAD_NEWS = re.compile("caisson:|BUG|WARNING|Oops|general protection|lockup|blocked for|rcu:|refcount")
 
 
 class Said:
@@ -33,6 +37,9 @@ class Said:
     def text(self):
         lines = dmesg().partition(self.mark)[2].splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith(SLOW))
+
+    def bad_news(self):
+        return [line for line in self.text().splitlines() if BAD_NEWS.search(line)]
 
 
 def has_pks():
@@ -71,3 +78,26 @@ def counter(name):
     if not (DEBUGFS / "caisson").exists():      # hosts of the lab come without
         subprocess.run(["mount", "-t", "debugfs", "debugfs", DEBUGFS], check=True)
     return int((DEBUGFS / "caisson" / name).read_text())
+
+
+@contextlib.contextmanager
+def engine_module():
+    """Engine cki: whatever tests do to sandboxes meanwhile, the module holds nothing at the end, can go,
+    and nobody in the host's kernel has said anything.  Other engines: nothing."""
+    if engine() != "cki":
+        yield
+        return
+    if not is_lab():
+        import pytest  # the benchmarks, which use this file, do without
+        pytest.skip("hardware: not a host of the lab, where the module can be loaded")
+    m = Module()
+    if not m.loaded():
+        r = m.load()
+        assert r.returncode == 0, r.stderr
+    said, kills = Said(), counter("kill")
+    yield
+    live, killed = counter("sandbox_live"), counter("kill") - kills
+    r = m.unload()
+    assert (live, r.returncode) == (0, 0), r.stderr
+    assert killed == 0, "the module ended a sandbox by itself"
+    assert not said.bad_news()

@@ -9,7 +9,6 @@ is left: processes, mounts, network devices, cgroups, state.
 """
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +18,7 @@ import pytest
 
 from support import (PEER, TAG, Box, Caisson, Netns, descendants, engine, isolate,
                      make_rootfs, missing, reap_all)
-from kernel_module import Module, Said, counter, is_lab  # after support, which finds the tests' own
+from kernel_module import counter, engine_module  # after support, which finds the tests' own
 
 SETTLE = 10  # seconds that something killed may take to be gone
 
@@ -31,30 +30,10 @@ def isolated():
     isolate()
 
 
-# What a kernel in distress says, or our module at all.
-BAD_NEWS = re.compile("caisson:|BUG|WARNING|Oops|general protection|lockup|blocked for|rcu:|refcount")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def module(isolated):
-    """Engine cki: whatever the tests did to sandboxes, its module holds nothing, can go, and nobody in
-    the host's kernel said anything."""
-    if engine() != "cki":
+    with engine_module():
         yield
-        return
-    if not is_lab():
-        pytest.skip("hardware: not a host of the lab, where the module can be loaded")
-    m, said = Module(), Said()
-    if not m.loaded():
-        r = m.load()
-        assert r.returncode == 0, r.stderr
-    yield
-    live, kills = counter("sandbox_live"), counter("kill")
-    r = m.unload()
-    assert (live, r.returncode) == (0, 0), r.stderr
-    assert kills == 0, "the module ended a sandbox by itself"
-    bad = [line for line in said.text().splitlines() if BAD_NEWS.search(line)]
-    assert not bad, bad
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ is neither on the machine nor in the way of the next run.
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import pathlib
 import shutil
@@ -25,6 +26,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness  # noqa: E402
+from kernel_module import engine_module  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
 IMAGE = "localhost/busybox:latest"
@@ -79,7 +81,8 @@ class Stage:
         (self.path / "etc/policy.json").write_text(
             '{"default": [{"type": "insecureAcceptAnything"}]}')
         self.settings = self.path / "settings.json"
-        self.settings.write_text(f'{{"boot_timeout": {harness.TIMEOUT}}}')
+        self.settings.write_text(json.dumps({"boot_timeout": harness.TIMEOUT,
+                                             "engine": harness.ENGINE}))
 
     def command(self, *args):
         """`args` run on the stage."""
@@ -236,7 +239,13 @@ def in_namespace(pid, kind, as_pid):
 
 
 @pytest.fixture(scope="session")
-def session_stage(tmp_path_factory):
+def module():
+    with engine_module():
+        yield
+
+
+@pytest.fixture(scope="session")
+def session_stage(module, tmp_path_factory):
     for tool in ("podman", "unshare", "nsenter"):
         if not shutil.which(tool):
             harness.missing(f"{tool} is not installed")

@@ -20,6 +20,7 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "e2e"), str(TESTS)]
 from harness import TIMEOUT, Bundle, Caisson, engine, make_rootfs  # noqa: E402
 from holdings import check_nothing_grew, look, meminfo, row  # noqa: E402
+from kernel_module import counter, engine_module  # noqa: E402
 
 CYCLES = int(os.environ.get("SOAK_CYCLES", "200"))
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1e9"))
@@ -78,12 +79,19 @@ class Soak:
         self.caisson("delete", *(["--force"] if n % 3 == 0 else []), cid, check=True)
 
 
-def test_soak(tmp_path):
+@pytest.fixture
+def module():
+    """Engine cki: at the end its module holds no sandbox, has ended none, can go, and the kernel said nothing."""
+    with engine_module():
+        yield
+
+
+def test_soak(module, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("not root")
     soak, looks, start = Soak(tmp_path), {}, time.monotonic()
     report = open(os.environ.get("SOAK_REPORT", tmp_path / "report"), "w", buffering=1)
-    done = 0
+    done, opened = 0, counter("sandbox") if engine() == "cki" else 0
     while done < CYCLES and time.monotonic() - start < SECONDS:
         soak.cycle(done)
         done += 1
@@ -99,6 +107,8 @@ def test_soak(tmp_path):
     print(pathlib.Path(report.name).read_text())
 
     assert [p.name for p in soak.caisson.root.iterdir()] == []
+    if engine() == "cki":
+        assert counter("sandbox") - opened >= done and counter("sandbox_live") == 0
     first = looks[min(n for n in looks if n >= WARM_UP)]
     last = looks[max(looks)]
     assert max(looks) >= WARM_UP + EVERY, f"only {done} cycles in {took:.0f} s"
