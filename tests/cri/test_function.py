@@ -14,6 +14,7 @@ import subprocess
 import pytest
 
 import harness
+from conftest import INSTALLED
 from harness import eventually
 from holdings import check_nothing_grew, look, row
 from kernel_module import Module
@@ -49,7 +50,7 @@ class Card:
 
     def slots(self):
         """[(state, owner)]; none while the daemon is not there yet"""
-        r = subprocess.run([harness.CAISSON, "slots", "--json", "list"], stdout=subprocess.PIPE)
+        r = subprocess.run([INSTALLED / "caisson", "slots", "--json", "list"], stdout=subprocess.PIPE)
         return [(s["state"], s.get("owner")) for s in json.loads(r.stdout or "[]")]
 
     def leased(self):
