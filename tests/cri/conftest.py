@@ -7,6 +7,7 @@
 import itertools
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -19,6 +20,10 @@ import harness  # noqa: E402
 RUNTIME = os.environ.get("CRI_RUNTIME", "caisson")
 IMAGES = {"localhost/pause:1": ["sleep", "1000000000"], "localhost/busybox:1": ["sh"]}
 MAKE_IMAGE = harness.TOP / "lab/cri/image.py"
+# Where the lab's containerd looks for them; on the host's own disk, because a program that is read over 9p
+# hundreds of times has hung in it (lab/README.md, Limits).
+INSTALLED = pathlib.Path("/usr/local/lib/caisson")
+PROGRAMS = ("caisson", "caisson-vmm", "initramfs.cpio", "vmlinux")
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +35,9 @@ def cri(tmp_path_factory):
         reason = "not in a host of the lab: see lab/README.md"
     if reason:
         harness.missing(reason)
+    INSTALLED.mkdir(exist_ok=True)
+    for name in PROGRAMS:
+        shutil.copy2(harness.BUILD / name, INSTALLED)
     subprocess.run(["systemctl", "start", "containerd"], check=True)
     rootfs = harness.make_rootfs(tmp_path_factory.mktemp("image"))
     (rootfs / "etc/resolv.conf").touch()

@@ -14,6 +14,8 @@ import subprocess
 import pytest
 
 import harness
+from conftest import INSTALLED
+from cri import CriError
 from harness import eventually
 from holdings import check_nothing_grew, look, row
 from kernel_module import Module
@@ -28,6 +30,7 @@ ENGINE = "cki" if harness.ENGINE == "cki" else "kvm"
 HOST, SLOT_COUNT, MEMORY = "10.77.0.1", 3, "256M"
 CYCLES = int(os.environ.get("CRI_CYCLES", "5"))
 WARM_UP, EVERY = 5, 20
+RUNNING = 1
 
 
 def run(*args, **kw):
@@ -49,7 +52,7 @@ class Card:
 
     def slots(self):
         """[(state, owner)]; none while the daemon is not there yet"""
-        r = subprocess.run([harness.CAISSON, "slots", "--json", "list"], stdout=subprocess.PIPE)
+        r = subprocess.run([INSTALLED / "caisson", "slots", "--json", "list"], stdout=subprocess.PIPE)
         return [(s["state"], s.get("owner")) for s in json.loads(r.stdout or "[]")]
 
     def leased(self):
@@ -184,7 +187,7 @@ def test_iperf3(card, pod, iperf_image):
     finally:
         host.terminate()
         host.wait()
-    assert one.container(server).state == 1
+    assert one.container(server).state == RUNNING
     one.remove()
     two.remove()
     nothing_left(card)
@@ -201,28 +204,38 @@ def test_start_at_once(card, pod):
 
 
 def cycle(card, pod):
+    """Whether the guest lived; if not, that is all that may be wrong."""
     p = pod(annotations=WAIT)
     c = p.run(IMAGE, ["sleep", "100000"])
-    ping(p, c, HOST)
+    try:
+        ping(p, c, HOST)
+        lived = True
+    except (AssertionError, CriError):
+        lived = False
+        if p.container(c).state == RUNNING:
+            raise
     p.remove()
+    return lived
 
 
 def test_cycles(card, pod):
-    """Pods come and go; every one gets a function that works, and nothing stays of them."""
-    for _ in range(WARM_UP):
-        cycle(card, pod)
+    """Pods come and go; every one gets a function that works, and nothing stays of them, nor of those whose
+    guest the emulator has ended (lab/README.md, Limits: one in a hundred)."""
+    died = [cycle(card, pod) for _ in range(WARM_UP)].count(False)
     nothing_left(card)
     looks = [look()]
     print("cycles " + " ".join(looks[0]))
     print(row(0, looks[0]), flush=True)
     for i in range(1, CYCLES + 1):
-        cycle(card, pod)
+        died += not cycle(card, pod)
         if i % EVERY == 0 or i == CYCLES:
             nothing_left(card)
             looks.append(look())
             print(row(i, looks[-1]), flush=True)
     check_nothing_grew(looks[0], looks[-1])
     assert not run("ip", "netns").strip()
+    print(f"{died} guests were ended", flush=True)
+    assert died <= CYCLES // 25
 
 
 def test_monitor_is_killed(card, pod):
