@@ -81,8 +81,10 @@ class Stage:
         (self.path / "etc/policy.json").write_text(
             '{"default": [{"type": "insecureAcceptAnything"}]}')
         self.settings = self.path / "settings.json"
-        self.settings.write_text(json.dumps({"boot_timeout": harness.TIMEOUT,
-                                             "engine": harness.ENGINE}))
+        settings = {"boot_timeout": harness.TIMEOUT, "engine": harness.ENGINE}
+        if harness.ENGINE == "cki":
+            settings["memory"] = "192M"  # of huge pages, that a host of the lab has few of
+        self.settings.write_text(json.dumps(settings))
 
     def command(self, *args):
         """`args` run on the stage."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Debian as a container's root file system, out of packages that are installed on this machine: no archive and no
-network is needed, so it can be made in a host of the lab, too."""
+"""A Debian as a container's root file system, out of packages that are installed on this machine: no archive
+and no network is needed, so it can be made in a host of the lab, too."""
 import functools
 import os
 import re

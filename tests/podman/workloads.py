@@ -46,7 +46,8 @@ def work(podman, image, request):
 
 def test_debian(work):
     """It is one, with all of its packages, on a kernel and CPUs of its own."""
-    out = work(". /etc/os-release; echo $ID; nproc; uname -r; dpkg-query -W -f '${Package}\\n' gcc redis-server")
+    out = work(". /etc/os-release; echo $ID; nproc; uname -r;"
+               "dpkg-query -W -f '${Package}\\n' gcc redis-server")
     assert out.split() == ["debian", str(work.vcpus), out.split()[2], "gcc", "redis-server"]
     assert out.split()[2] != os.uname().release
 
@@ -177,8 +178,9 @@ def test_redis(podman, image, work):
     with podman.running(*sized(work.vcpus), script=server, network="podman", image=image) as c:
         podman.connect(c.address, 6379).close()
         out = work("redis-benchmark -h $1 -q -n 2000 -c 20 -P 4 -t set,get,incr,lpush,lrange_100 --csv;"
-                   "redis-cli -h $1 set word caisson; redis-cli -h $1 get word; redis-cli -h $1 get counter:__rand_int__;"
-                   "redis-cli -h $1 llen mylist", c.address, network="podman")
+                   "redis-cli -h $1 set word caisson; redis-cli -h $1 get word;"
+                   "redis-cli -h $1 get counter:__rand_int__; redis-cli -h $1 llen mylist",
+                   c.address, network="podman")
         lines = out.splitlines()
         # LRANGE brings an LPUSH of its own: its elements are counted with the other's.
         assert lines[-4:] == ["OK", "caisson", "2000", "4000"], out
