@@ -10,6 +10,7 @@ is left: processes, mounts, network devices, cgroups, state.
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -27,6 +28,8 @@ SETTLE = 10  # seconds that something killed may take to be gone
 def isolated():
     if os.geteuid() != 0:
         missing("not root: a runtime's tests need to be")
+    # Under nohup what is run here would leave SIGHUP ignored, as it should, and the tests that send it fail.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     isolate()
 
 
