@@ -190,7 +190,8 @@ def test_panic(box):
     assert r.returncode == 137, r
     said = r.stderr.splitlines()
     assert len(said) == 1, r
-    assert said[0].startswith(f"caisson: run: {b.id}: ") and "Kernel panic - not syncing: Out of memory" in said[0], r
+    assert said[0].startswith(f"caisson: run: {b.id}: "), r
+    assert "Kernel panic - not syncing: Out of memory" in said[0], r
 
 
 def test_panic_is_told_at_the_end(box):
@@ -205,7 +206,7 @@ def test_panic_is_told_at_the_end(box):
 
 
 def test_fallen_monitor_says_why(box):
-    """What stands in its log is the monitor's word, which may have fallen: one line, nothing for the terminal."""
+    """What is in its log is the monitor's word, which may have fallen: one line, nothing for the terminal."""
     b = box().up()
     with open(b.caisson.root / b.id / "vmm.log", "w") as log:
         log.write("\x1b[2Jall is well\x9b31m\r\nsecond line\n" + "x" * 4096)
