@@ -150,9 +150,13 @@ bench-start-lab: setup-lab all ## the same on KVM, in the lab: against QEMU's mi
 
 BENCH_CKI = lab/lab run cki --build $(BUILD) --set cpus=1 --timeout 3600 --boot-timeout 900
 .PHONY: bench-cki
-bench-cki: setup-lab all kmod ## a kernel in ring 1 against the host's, in the lab
-	@$(BENCH_CKI) --name bench-cki -- bench/cki/run /build
-	@$(BENCH_CKI) --name bench-cki-counted --icount -- bench/cki/run /build --rounds 3 --calls
+bench-cki: setup-lab all kmod ## a kernel in ring 1 against the host's, in the lab, by both clocks
+	@bench/cki/sql-build $(BUILD)/bench/cki/sql
+	@$(BENCH_CKI) --name bench-cki -- sh -c 'bench/cki/run /build && bench/cki/serve /build'
+	@$(BENCH_CKI) --name bench-cki-counted --icount -- \
+		sh -c 'bench/cki/run /build --rounds 3 --calls && bench/cki/serve /build --rounds 2'
+	@for host in bench-cki bench-cki-counted; do for part in cki cki-servers; do \
+		bench/cki/plot $(BUILD)/lab/results/$$host/$$part/results.json $(BUILD)/bench/$$host; done; done
 
 .PHONY: bench-vmm
 bench-vmm: setup-check programs ## the machine monitor alone against QEMU, on any KVM

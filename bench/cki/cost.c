@@ -1,43 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * cost ROUNDS [CASE COUNT]: what a kernel takes for what processes ask of it most.  For each round
- * and case a line: its name, and nanoseconds for one of its operations, by CLOCK_MONOTONIC. Static:
- * the same file runs on the host and in a container.
- */
+/* cost: what a kernel takes for what processes ask of it most. */
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "cases.h"
+
 #define PAGE 4096ul
+#define RING 8
 
 static const char *self;
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static _Noreturn void failed(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static void wait_for(pid_t pid)
 {
 	int status;
 
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+	if (waitpid(pid, &status, 0) <= 0 || status != 0)
 		failed("a child");
 }
 
@@ -165,11 +145,39 @@ static void do_pipe(uint64_t n)
 	}
 }
 
-static const struct {
-	const char *name;
-	void (*function)(uint64_t n);
-	uint64_t count;
-} cases[] = {
+/* A byte that goes round among eight processes, as in lmbench's lat_ctx: n changes of process. */
+static void do_switch(uint64_t n)
+{
+	int pipes[RING][2];
+	char c = 0;
+
+	for (int i = 0; i < RING; i++)
+		if (pipe(pipes[i]) < 0)
+			failed("pipe");
+	for (int i = 1; i < RING; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			failed("fork");
+		if (pid > 0)
+			continue;
+		for (uint64_t k = 0; k < n / RING; k++)
+			if (read(pipes[i - 1][0], &c, 1) != 1 || write(pipes[i][1], &c, 1) != 1)
+				_exit(1);
+		_exit(0);
+	}
+	for (uint64_t k = 0; k < n / RING; k++)
+		if (write(pipes[0][1], &c, 1) != 1 || read(pipes[RING - 1][0], &c, 1) != 1)
+			failed("pipe");
+	for (int i = 1; i < RING; i++)
+		wait_for(-1);
+	for (int i = 0; i < RING; i++) {
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
+}
+
+static const struct bench_case cases[] = {
 	{"getpid", do_getpid, 20000},
 	{"fault", do_fault, 2048},
 	{"copy", do_copy, 512},
@@ -179,25 +187,11 @@ static const struct {
 	{"fork-large", do_fork_large, 10},
 	{"exec", do_exec, 20},
 	{"pipe", do_pipe, 500},
+	{"switch", do_switch, 1600},
 };
 
 int main(int argc, char **argv)
 {
-	const int rounds = argc > 1 ? atoi(argv[1]) : 1;
-
 	self = "/proc/self/exe";
-	for (int round = 0; round < rounds; round++)
-		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-			uint64_t n = cases[i].count, start;
-
-			if (argc > 3 && strcmp(argv[2], cases[i].name) != 0)
-				continue;
-			if (argc > 3)
-				n = strtoull(argv[3], NULL, 0);
-			start = now();
-			cases[i].function(n);
-			printf("%s %.1f\n", cases[i].name, (double)(now() - start) / (double)n);
-			fflush(stdout);
-		}
-	return 0;
+	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 }
