@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The form of the programs here: PROGRAM ROUNDS [CASE COUNT].  For each round and case a line: its name, and
- * nanoseconds for one of its operations, by CLOCK_MONOTONIC.  Static: the same file runs on the host and in a
- * container.
+ * The form of the programs here: PROGRAM ROUNDS [CASE COUNT].  For each round and case a line: its
+ * name, and nanoseconds for one of its operations, by CLOCK_MONOTONIC.  Static: the same file runs
+ * on the host and in a container.
  */
 #ifndef BENCH_CKI_CASES_H
 #define BENCH_CKI_CASES_H

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * memory: what programs do with memory that live on page faults.  Each case is the pattern of a known program, not
- * the program: a B-tree that grows; XSBench's tables and lookups; PARSEC's dedup (pieces of a stream in buffers that
- * come and go), canneal (exchanges in a netlist) and fluidanimate (particles that are sorted into cells anew each
- * frame).  All memory comes from the kernel in the case's time and goes back in it, in pages of 4 KiB.
+ * memory: what programs do with memory that live on page faults.  Each case is the pattern of a
+ * known program, not the program: a B-tree that grows; XSBench's tables and lookups; PARSEC's dedup
+ * (pieces of a stream in buffers that come and go), canneal (exchanges in a netlist) and
+ * fluidanimate (particles that are sorted into cells anew each frame).  All memory comes from the
+ * kernel in the case's time and goes back in it, in pages of 4 KiB.
  */
 #include <math.h>
 #include <sys/mman.h>
@@ -169,7 +170,8 @@ static void do_btree(uint64_t n)
 	munmap(a.base, a.size);
 }
 
-/* --- XSBench: a grid of energies of all nuclides, with where each nuclide is at that energy; n lookups. --- */
+/* --- XSBench: a grid of energies of all nuclides, with where each nuclide is at that energy; n
+ * lookups. --- */
 
 #define NUCLIDES 24
 #define POINTS 2048
@@ -438,8 +440,8 @@ static float density(const struct cell *cells, const struct particle *p)
 					float square = 0;
 
 					for (int d = 0; d < 3; d++) {
-						const float by =
-							cell->particles[i].place[d] - p->place[d];
+						const float by = cell->particles[i].place[d] -
+								 p->place[d];
 
 						square += by * by;
 					}
@@ -489,13 +491,17 @@ static void do_fluidanimate(uint64_t n)
 }
 
 static const struct bench_case cases[] = {
-	{"btree", do_btree, 60000},    {"xsbench", do_xsbench, 10000},	       {"dedup", do_dedup, 24},
-	{"canneal", do_canneal, 60000}, {"fluidanimate", do_fluidanimate, 4},
+	{"btree", do_btree, 60000},
+	{"xsbench", do_xsbench, 10000},
+	{"dedup", do_dedup, 24},
+	{"canneal", do_canneal, 60000},
+	{"fluidanimate", do_fluidanimate, 4},
 };
 
 int main(int argc, char **argv)
 {
-	/* Faults are what this is about; with huge pages, which both kernels give, there are few. */
+	/* Faults are what this is about; with huge pages, which both kernels give, there are few.
+	 */
 	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) < 0)
 		failed("PR_SET_THP_DISABLE");
 	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);

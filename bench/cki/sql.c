@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sql: SQLite as LevelDB's db_bench_sqlite3 asks it: a table of keys of 16 bytes and values of 100, in /tmp, each
- * write a transaction of its own (fillseq, fillrandom, overwrite) or 1,000 in one (batched), then reads.  Built by
- * bench/cki/sql, statically.
+ * sql: SQLite as LevelDB's db_bench_sqlite3 asks it: a table of keys of 16 bytes and values of 100,
+ * in /tmp, each write a transaction of its own (fillseq, fillrandom, overwrite) or 1,000 in one
+ * (batched), then reads.  Built by bench/cki/sql, statically.
  */
 #include <sqlite3.h>
 #include <unistd.h>
@@ -147,9 +147,9 @@ static void do_readrandom(uint64_t n)
 }
 
 static const struct bench_case cases[] = {
-	{"fillseq", do_fillseq, 200},	{"fillrandom", do_fillrandom, 200},
+	{"fillseq", do_fillseq, 200},	  {"fillrandom", do_fillrandom, 200},
 	{"overwrite", do_overwrite, 200}, {"batched", do_batched, 3000},
-	{"readseq", do_readseq, 6000},	{"readrandom", do_readrandom, 3000},
+	{"readseq", do_readseq, 6000},	  {"readrandom", do_readrandom, 3000},
 };
 
 int main(int argc, char **argv)

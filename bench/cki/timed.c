@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * timed TIMES NAME PROGRAM [ARGUMENT...]: runs a program again and again; a line for each but the first time, which
- * is for caches: NAME and nanoseconds by CLOCK_MONOTONIC from its fork to its end.  What it prints goes to standard
- * error.
+ * timed TIMES NAME PROGRAM [ARGUMENT...]: runs a program again and again; a line for each but the
+ * first time, which is for caches: NAME and nanoseconds by CLOCK_MONOTONIC from its fork to its
+ * end.  What it prints goes to standard error.
  */
 #include <sys/prctl.h>
 #include <sys/wait.h>
