@@ -23,6 +23,7 @@ from initrd import initrd_make
 from machine import machine_command, qemu_environment
 
 STATE = pathlib.Path(os.environ.get("CAISSON_LAB_STATE") or TOP / "build/lab").absolute()
+IMAGE = os.environ.get("CAISSON_LAB_IMAGE")    # in a host: the one that it was started from
 BOOT_SECONDS = 300
 STOP_SECONDS = 10
 ANSWER_SECONDS = 60     # of a host that has answered before
@@ -35,6 +36,8 @@ class RunsAlready(LabError):
 
 
 def image_build():
+    if IMAGE:
+        return pathlib.Path(IMAGE)
     r = subprocess.run([TOP / "lab/image/build"], stdout=subprocess.PIPE, text=True)
     if r.returncode != 0:
         raise LabError("the image could not be made")
@@ -78,7 +81,9 @@ class Instance:
         info = self.info()
         if info["icount"]:
             return "counted instructions, 1 being 1 ns (QEMU TCG)"
-        return "wall clock" if "kvm" in info["command"] else "emulated wall clock (QEMU TCG)"
+        if "kvm" in info["command"]:    # real time, or that of the host that it runs in
+            return os.environ.get("CAISSON_CLOCK", "wall clock")
+        return "emulated wall clock (QEMU TCG)"
 
     def serial_tail(self, lines=25):
         try:
@@ -113,7 +118,7 @@ class Instance:
             (self.directory / "serial.log").symlink_to(self.serial)
             (self.directory / "initrd").write_bytes(initrd_make(image, host))
             shares = {"caisson": (TOP, False), "build": (build, False),
-                      "results": (self.results, True)}
+                      "results": (self.results, True), "image": (image, False)}
             command = machine_command(host, image, shares, icount)
             (self.directory / "info.json").write_text(json.dumps(
                 {"host": vars(host), "build": str(build), "icount": icount, "command": command}))
