@@ -158,6 +158,14 @@ bench-cki: setup-lab all kmod ## a kernel in ring 1 against the host's, in the l
 	@for host in bench-cki bench-cki-counted; do for part in cki cki-servers; do \
 		bench/cki/plot $(BUILD)/lab/results/$$host/$$part/results.json $(BUILD)/bench/$$host; done; done
 
+.PHONY: bench-cki-nested
+bench-cki-nested: setup-lab all kmod ## the same in a virtual machine, against nested KVM, too
+	@bench/cki/sql-build $(BUILD)/bench/cki/sql
+	@lab/lab run kvm --build $(BUILD) --name bench-cki-nested --set memory=9G --set hugepages=0 --set cpus=1 \
+		--boot-timeout 900 --timeout 9000 -- bench/cki/nested /build
+	@for part in cki cki-servers; do \
+		bench/cki/plot $(BUILD)/lab/results/bench-cki-nested/$$part/results.json $(BUILD)/bench/bench-cki-nested; done
+
 .PHONY: bench-vmm
 bench-vmm: setup-check programs ## the machine monitor alone against QEMU, on any KVM
 	@bench/vmm/run $(BUILD)

@@ -51,6 +51,14 @@ def test_guest_runs_on_kvm(hosts):
     assert "SeaBIOS" in out
 
 
+def test_host_in_a_host(hosts):
+    """By its KVM a host runs a host, which has KVM, too."""
+    out = hosts.sh("kvm", "cd /caisson && ACCEL=kvm lab/lab run cloud --set memory=1G --set hugepages=0 "
+                          f"--build /build --boot-timeout {BOOT} -- sh -c 'hostname; test -w /dev/kvm && echo kvm'")
+    assert out.split() == ["cloud", "kvm"]
+    assert hosts.sh("kvm", "ls /run/lab").split() == ["results"]
+
+
 def test_cki_host_does_not_virtualize(hosts):
     flags = hosts.sh("cki", "grep -m1 ^flags /proc/cpuinfo").split()
     assert "pku" in flags and "svm" not in flags and "vmx" not in flags
