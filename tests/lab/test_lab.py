@@ -208,7 +208,7 @@ def test_boot_that_fails(lab):
 
 def test_bad_words(lab):
     for words, sentence in (
-            (["boot", "nothing"], r"there is no host 'nothing' \(there are cki, cki-vf, kvm, sriov\)"),
+            (["boot", "nothing"], r"there is no host 'nothing' \(there are cki, cki-vf, cloud, kvm, sriov\)"),
             (["boot", "kvm", "--set", "memroy=1G"], "host kvm: there is no key 'memroy'"),
             (["boot", "kvm", "--set", "cpus=two"], "host kvm: cpus: 'two' is not a number"),
             (["boot", "kvm", "--name", "../x"], "'../x' is not a name: .*"),
