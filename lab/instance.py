@@ -37,6 +37,8 @@ class RunsAlready(LabError):
 
 def image_build():
     if IMAGE:
+        if not os.path.exists(f"{IMAGE}/root.img"):
+            raise LabError(f"CAISSON_LAB_IMAGE: '{IMAGE}' is no image of the lab's")
         return pathlib.Path(IMAGE)
     r = subprocess.run([TOP / "lab/image/build"], stdout=subprocess.PIPE, text=True)
     if r.returncode != 0:

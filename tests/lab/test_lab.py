@@ -54,7 +54,8 @@ def test_guest_runs_on_kvm(hosts):
 def test_host_in_a_host(hosts):
     """By its KVM a host runs a host, which has KVM, too."""
     out = hosts.sh("kvm", "cd /caisson && ACCEL=kvm lab/lab run cloud --set memory=1G --set hugepages=0 "
-                          f"--build /build --boot-timeout {BOOT} -- sh -c 'hostname; test -w /dev/kvm && echo kvm'")
+                          f"--build /build --boot-timeout {BOOT} -- "
+                          "sh -c 'hostname; test -w /dev/kvm && echo kvm'")
     assert out.split() == ["cloud", "kvm"]
     assert hosts.sh("kvm", "ls /run/lab").split() == ["results"]
 
@@ -216,6 +217,15 @@ def test_bad_words(lab):
             (["run", "kvm"], "run: there is no command")):
         r = lab(*words, check=False)
         assert r.returncode == 1 and re.fullmatch(f"lab: {sentence}\n", r.stderr), r.stderr
+
+
+def test_bad_image(lab, monkeypatch):
+    """An image that is named, and is none."""
+    monkeypatch.setitem(lab.environment, "CAISSON_LAB_IMAGE", "/nothing")
+    r = lab("boot", "kvm", "--name", "imageless", check=False)
+    assert (r.returncode, r.stderr) == (
+        1, "lab: imageless: CAISSON_LAB_IMAGE: '/nothing' is no image of the lab's\n")
+    assert not (lab.state / "imageless").exists()
 
 
 def test_nothing_is_left(lab):
